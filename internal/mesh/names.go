@@ -1,0 +1,59 @@
+package mesh
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Names of Envoy resources are made and taken apart here and nowhere else.
+//
+//	cluster, endpoints, route configuration   SERVICE
+//	scoped route (name == key)                HOST, one per element of Hosts
+//	local cluster's endpoints                 local/SERVICE
+//	outbound listener                         outbound
+//	local port of an upstream                 upstream/SERVICE/PORT
+//	route configuration of passthrough        ~passthrough, scope "*"
+const (
+	OutboundListener      = "outbound"
+	LocalCluster          = "local_cluster" // static cluster of the bootstrap; its EDS name is LocalAssignment
+	XDSCluster            = "xds"           // static cluster of the bootstrap
+	PassthroughCluster    = "~passthrough"
+	PassthroughRoute      = "~passthrough"
+	PassthroughScope      = "*"
+	localAssignmentPrefix = "local/"
+	upstreamPrefix        = "upstream/"
+)
+
+// Hosts returns the names under which clients call service, in lower case
+// and without a port.
+func Hosts(service string) []string {
+	return []string{service, service + ".mesh", service + ".service.consul"}
+}
+
+// LocalAssignment returns the name of the endpoints of a proxy's own service.
+func LocalAssignment(service string) string { return localAssignmentPrefix + service }
+
+// ParseLocalAssignment is the inverse of LocalAssignment.
+func ParseLocalAssignment(name string) (service string, ok bool) {
+	return strings.CutPrefix(name, localAssignmentPrefix)
+}
+
+// UpstreamListener returns the name of the listener on a local port.
+func UpstreamListener(service string, port uint32) string {
+	return fmt.Sprintf("%s%s/%d", upstreamPrefix, service, port)
+}
+
+// IsDNSLabel reports whether s may be a service name: 1 to 63 characters of
+// a-z, 0-9 and '-', neither first nor last a '-' (RFC 1123).
+func IsDNSLabel(s string) bool {
+	if len(s) == 0 || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,45 @@
+// Package store is the small compare-and-set port under everything that must
+// survive a restart: the policy revision in force, the pointer to it, the last
+// known good catalog. Backends: file (one state.json) and mem; storetest holds
+// the contract that all pass.
+package store
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrNotFound reports that a key has no value.
+var ErrNotFound = errors.New("store: not found")
+
+// ErrConflict reports that a key moved since it was read. Read again, then
+// retry.
+var ErrConflict = errors.New("store: conflict")
+
+// Entry is a value and the version to name when replacing it.
+type Entry struct {
+	Key     string
+	Value   []byte // never changed by the store or the caller after the call
+	Version uint64 // over 0
+}
+
+// Op changes one key of a Commit.
+type Op struct {
+	Key   string
+	Value []byte // nil deletes the key
+	// Check makes the whole Commit fail with ErrConflict unless the key's
+	// version is IfVersion; 0 means that the key must not exist.
+	Check     bool
+	IfVersion uint64
+}
+
+// Store keeps small values (up to 1 MiB each) under slash-separated keys.
+// Methods may be called by many goroutines.
+type Store interface {
+	// Get returns the entry, or ErrNotFound.
+	Get(ctx context.Context, key string) (Entry, error)
+	// List returns the entries whose keys start with prefix, sorted by key.
+	List(ctx context.Context, prefix string) ([]Entry, error)
+	// Commit applies all ops or none, durably before it returns.
+	Commit(ctx context.Context, ops ...Op) error
+}
