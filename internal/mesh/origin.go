@@ -47,9 +47,10 @@ func ShortKind(kind string) string {
 // Origin says where an effective value came from.
 type Origin struct {
 	DocumentRef
-	Path string // field path within the document, "spec.retry.attempts"; "" for the catalog's and built-in values
-	Why  string // why it won: "built-in", "catalog", "Mesh", "Service", "Service, from checkout"
-	Lost []Lost // who else set the field, most specific first
+	Path  string // field path within the document, "spec.retry.attempts"; "" for the catalog's and built-in values
+	Value string // as its author wrote it: "60s", "[GET, HEAD]"
+	Why   string // why it won: "built-in", "catalog", "Mesh", "Service", "Service, from checkout"
+	Lost  []Lost // who else set the field, most specific first
 }
 
 // Lost is a value that another one overrode.
