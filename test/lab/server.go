@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"meshlite.dev/internal/admin/adminapi"
 )
 
 // Server is an xds-server that can be killed and started again on its ports.
@@ -147,4 +149,21 @@ func (l *Lab) MeshctlIn(stdin string, args ...string) Output {
 		l.Fatalf("meshctl %s: %v", strings.Join(args, " "), err)
 	}
 	return Output{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
+// MustMeshctl is Meshctl that must end with 0; it returns what it printed.
+func (l *Lab) MustMeshctl(args ...string) string {
+	l.Helper()
+	out := l.Meshctl(args...)
+	if out.Code != 0 {
+		l.Fatalf("meshctl %s: exit %d\n%s%s", strings.Join(args, " "), out.Code, out.Stdout, out.Stderr)
+	}
+	return out.Stdout
+}
+
+// Proxies returns what the server says of its sidecars.
+func (s *Server) Proxies() ([]adminapi.Proxy, error) {
+	var ps []adminapi.Proxy
+	err := s.Try("/v1/proxies", &ps)
+	return ps, err
 }

@@ -281,3 +281,17 @@ func (s *Sidecar) ConfigDump() []byte {
 	}
 	return body
 }
+
+// Sidecars starts an Envoy for each of n instances, SERVICE-1 to SERVICE-n.
+func (l *Lab) Sidecars(service string, n int) []*Sidecar {
+	l.Helper()
+	out := make([]*Sidecar, n)
+	for i := range out {
+		out[i] = l.NewSidecar(service, fmt.Sprintf("%s-%d", service, i+1))
+		out[i].Start()
+	}
+	for _, s := range out {
+		s.WaitReady(20 * time.Second)
+	}
+	return out
+}
