@@ -356,4 +356,3 @@ func allSynced(l *lab.Lab) error {
 	}
 	return nil
 }
-

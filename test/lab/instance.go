@@ -85,27 +85,28 @@ func (e *Echo) Restart() {
 // empty query makes it healthy again.
 func (e *Echo) Fail(query string) {
 	e.lab.Helper()
-	e.post("/fail?" + query)
+	e.call(http.MethodPost, "/fail?"+query)
 }
 
-// ResetCounts returns what the instance has seen since the last call.
-func (e *Echo) ResetCounts() Counts {
+// ResetCounts returns what the instance has seen and starts anew.
+func (e *Echo) ResetCounts() Counts { e.lab.Helper(); return e.counts(http.MethodPost) }
+
+// Counts returns what the instance has seen since ResetCounts.
+func (e *Echo) Counts() Counts { e.lab.Helper(); return e.counts(http.MethodGet) }
+
+func (e *Echo) counts(method string) (c Counts) {
 	e.lab.Helper()
-	var c Counts
-	if err := json.Unmarshal(e.post("/counts"), &c); err != nil {
-		e.lab.Fatalf("%s: counts: %v", e.Name(), err)
+	if err := json.Unmarshal(e.call(method, "/counts"), &c); err != nil {
+		e.lab.Fatalf("%s: counts: %v", e.ID, err)
 	}
 	return c
 }
 
-// Name returns the instance's id.
-func (e *Echo) Name() string { return e.ID }
-
-func (e *Echo) post(path string) []byte {
+func (e *Echo) call(method, path string) []byte {
 	e.lab.Helper()
 	ctx, cancel := context.WithTimeout(e.lab.Context(), 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://%s:%d%s", e.Address, e.Port, path), nil)
+	req, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("http://%s:%d%s", e.Address, e.Port, path), nil)
 	if err != nil {
 		e.lab.Fatalf("%s: %v", e.ID, err)
 	}
@@ -116,7 +117,7 @@ func (e *Echo) post(path string) []byte {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		e.lab.Fatalf("%s: POST %s: %s %v %s", e.ID, path, resp.Status, err, body)
+		e.lab.Fatalf("%s: %s %s: %s %v %s", e.ID, method, path, resp.Status, err, body)
 	}
 	return body
 }

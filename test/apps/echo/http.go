@@ -29,6 +29,7 @@ type behaviour struct {
 	percent int // of requests that get status or reset, 0 means all
 	delay   time.Duration
 	reset   bool
+	at      string // only the instance of this name; "" is all
 }
 
 func parseBehaviour(q url.Values) (b behaviour, err error) {
@@ -40,7 +41,7 @@ func parseBehaviour(q url.Values) (b behaviour, err error) {
 		}
 		return 0
 	}
-	b = behaviour{status: number("status"), percent: number("percent"), reset: q.Get("reset") == "true"}
+	b = behaviour{status: number("status"), percent: number("percent"), reset: q.Get("reset") == "true", at: q.Get("at")}
 	if v := q.Get("delay"); v != "" && err == nil {
 		b.delay, err = time.ParseDuration(v)
 	}
@@ -118,8 +119,12 @@ func (a *app) leave() {
 func (a *app) answer(w http.ResponseWriter, r *http.Request) {
 	b := a.enter(r.Method)
 	defer a.leave()
-	if own, err := parseBehaviour(r.URL.Query()); err == nil && own != (behaviour{}) {
+	own, err := parseBehaviour(r.URL.Query())
+	if err == nil && own != (behaviour{}) {
 		b = own
+	}
+	if b.at != "" && b.at != a.name {
+		b = behaviour{}
 	}
 	if b.delay > 0 {
 		select {
@@ -134,6 +139,9 @@ func (a *app) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("x-instance", a.name)
 	for _, h := range r.URL.Query()["header"] {
+		if !hit || own.at != "" && own.at != a.name {
+			break
+		}
 		if k, v, ok := strings.Cut(h, ":"); ok {
 			w.Header().Set(k, v)
 		}

@@ -6,6 +6,7 @@
 // HTTP/1.1, HTTP/2 without TLS and WebSocket share one port:
 //
 //	GET  /anything?status=503&delay=200ms&header=k:v   this answer only
+//	GET  /anything?status=503&at=orders-1              and only where this instance answers
 //	POST /fail?status=503&percent=100&delay=200ms      every answer from now on; without values: healthy again
 //	POST /fail?reset=true                              close the connection instead of answering
 //	GET  /health                                       200; 503 after POST /fail?health=503

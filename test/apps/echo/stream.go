@@ -10,10 +10,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -59,19 +61,18 @@ func readFrame(r *bufio.Reader) ([]byte, error) {
 	return text, nil
 }
 
-// Say implements echoapi.Server. A status of POST /fail under 100 is a gRPC code.
+// Say implements echoapi.Server. Metadata fail-code asks for a gRPC code, at
+// the instance that fail-at names.
 func (a *app) Say(ctx context.Context, text string) (string, error) {
-	b := a.enter("GRPC")
+	a.enter("GRPC")
 	defer a.leave()
-	if b.delay > 0 {
-		select {
-		case <-time.After(b.delay):
-		case <-ctx.Done():
-			return "", ctx.Err()
+	md, _ := metadata.FromIncomingContext(ctx)
+	if at := md.Get("fail-at"); len(at) == 1 && at[0] == a.name {
+		var code uint32
+		if _, err := fmt.Sscan(strings.Join(md.Get("fail-code"), ""), &code); err != nil {
+			return "", err
 		}
-	}
-	if b.status > 0 && b.status < 100 {
-		return "", status.Errorf(codes.Code(b.status), "%s was told to", a.name)
+		return "", status.Errorf(codes.Code(code), "%s was told to", a.name)
 	}
 	return a.name + ": " + text, nil
 }
