@@ -61,10 +61,14 @@ func (c *Consul) WaitReady(limit time.Duration) {
 		if !c.Alive() {
 			return Stop(errEnded(c.Process))
 		}
-		out, err := c.call(http.MethodGet, "/v1/catalog/service/consul?consistent", nil)
-		if err == nil && !bytes.Contains(out, []byte("ServiceID")) {
+		out, err := c.call(http.MethodGet, "/v1/status/leader", nil)
+		if err == nil && !bytes.Contains(out, []byte(":")) {
 			return errNotYet
 		}
+		if err != nil {
+			return err
+		}
+		_, err = c.call(http.MethodGet, "/v1/catalog/services?consistent", nil)
 		return err
 	})
 }
@@ -117,6 +121,12 @@ func (c *Consul) Must(method, path string, body any) []byte {
 		c.lab.Fatalf("consul: %v", err)
 	}
 	return out
+}
+
+// Try is Must that may fail.
+func (c *Consul) Try(method, path string, body any) error {
+	_, err := c.call(method, path, body)
+	return err
 }
 
 func (c *Consul) call(method, path string, body any) ([]byte, error) {

@@ -60,7 +60,7 @@ func (s *Server) Start() {
 func (s *Server) WaitReady(limit time.Duration) {
 	s.lab.Helper()
 	Until(s.lab, limit, "xds-server is ready", func() error {
-		if !s.Alive() {
+		if s.Process != nil && !s.Alive() {
 			return Stop(errEnded(s.Process))
 		}
 		status, body, err := s.get("/readyz")
@@ -166,4 +166,9 @@ func (s *Server) Proxies() ([]adminapi.Proxy, error) {
 	var ps []adminapi.Proxy
 	err := s.Try("/v1/proxies", &ps)
 	return ps, err
+}
+
+// Attach makes a server that runs elsewhere, in the test itself, the lab's.
+func (l *Lab) Attach(xds, admin string) {
+	l.Server = &Server{lab: l, XDS: xds, Admin: admin}
 }
