@@ -1,0 +1,566 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ResiliencePolicy is all resilience of one destination, so that it is one unit
+// to explain and to roll out. A field that is left out is inherited.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=rp,categories=mesh
+// +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.spec.targetRefs[*].name`
+// +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].status`
+// +kubebuilder:printcolumn:name="Enforced",type=string,JSONPath=`.status.conditions[?(@.type=="Enforced")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name != 'mesh-default'",message="metadata.name: mesh-default is reserved for the built-in policy; choose another name"
+type ResiliencePolicy struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec ResiliencePolicySpec `json:"spec"`
+	// +optional
+	Status ResiliencePolicyStatus `json:"status,omitempty"`
+}
+
+// ResiliencePolicyList is a list of policies.
+//
+// +kubebuilder:object:root=true
+type ResiliencePolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []ResiliencePolicy `json:"items"`
+}
+
+// ResiliencePolicySpec says where the policy applies and what it sets. Absent
+// means inherited from the less specific documents and at last mesh-default.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.from) || self.targetRefs.all(t, t.kind == 'Service')",message="from: goes with targets of kind Service only; remove from, or target a Service"
+type ResiliencePolicySpec struct {
+	// TargetRefs name the destinations that the policy is for.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	TargetRefs []TargetRef `json:"targetRefs"`
+	// From limits the policy to these callers. Absent means all.
+	// +optional
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	From []CallerRef `json:"from,omitempty"`
+	// Effect: enforce puts the policy in force; shadow compiles, validates and
+	// diffs it and never sends it to a proxy.
+	// +optional
+	// +kubebuilder:default=enforce
+	Effect Effect `json:"effect,omitempty"`
+	// +optional
+	Timeouts *Timeouts `json:"timeouts,omitempty"`
+	// +optional
+	Retry *Retry `json:"retry,omitempty"`
+	// +optional
+	Limits *Limits `json:"limits,omitempty"`
+	// +optional
+	OutlierDetection *OutlierDetection `json:"outlierDetection,omitempty"`
+	// +optional
+	LoadBalancing *LoadBalancing `json:"loadBalancing,omitempty"`
+	// +optional
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
+	// +optional
+	RateLimit *RateLimit `json:"rateLimit,omitempty"`
+	// +optional
+	Connection *Connection `json:"connection,omitempty"`
+}
+
+// Effect says whether a policy counts.
+//
+// +kubebuilder:validation:Enum=enforce;shadow
+type Effect string
+
+// The effects.
+const (
+	Enforce Effect = "enforce"
+	Shadow  Effect = "shadow"
+)
+
+// TargetRef names what a policy is for.
+//
+// +kubebuilder:validation:XValidation:rule="self.kind == 'Mesh' ? !has(self.name) : has(self.name)",message="name: Service and TrafficRoute need a name, Mesh has none"
+// +kubebuilder:validation:XValidation:rule="!has(self.sectionName) || self.kind == 'TrafficRoute'",message="sectionName: names a rule of a TrafficRoute; remove it for other kinds"
+type TargetRef struct {
+	// Group is meshlite.dev, and may be left out.
+	// +optional
+	// +kubebuilder:validation:Enum=meshlite.dev
+	Group string `json:"group,omitempty"`
+	// +kubebuilder:validation:Enum=Mesh;Service;TrafficRoute
+	Kind string `json:"kind"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name,omitempty"`
+	// SectionName is a rule of the TrafficRoute.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	SectionName string `json:"sectionName,omitempty"`
+}
+
+// Kinds of targets.
+const (
+	TargetMesh         = "Mesh"
+	TargetService      = "Service"
+	TargetTrafficRoute = "TrafficRoute"
+)
+
+// CallerRef names a calling service.
+type CallerRef struct {
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Service string `json:"service"`
+}
+
+// Timeouts of a destination; 0s turns each off.
+type Timeouts struct {
+	// Connect bounds the time to a connection; over 0s.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="must be over 0s"
+	Connect *Duration `json:"connect,omitempty"`
+	// Request bounds the whole call with its retries. A grpc service gets none:
+	// the caller's grpc-timeout counts.
+	// +optional
+	Request *Duration `json:"request,omitempty"`
+	// Idle closes an upstream connection without requests.
+	// +optional
+	Idle *Duration `json:"idle,omitempty"`
+	// StreamIdle ends a request without a byte either way.
+	// +optional
+	StreamIdle *Duration `json:"streamIdle,omitempty"`
+	// MaxStreamDuration bounds a request or stream whatever happens on it.
+	// +optional
+	MaxStreamDuration *Duration `json:"maxStreamDuration,omitempty"`
+}
+
+// Retry of a destination.
+type Retry struct {
+	// Attempts after the first try; 0 turns retries off.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10
+	Attempts *int32 `json:"attempts,omitempty"`
+	// RetryOn are Envoy's retry tokens.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	RetryOn []RetryToken `json:"retryOn,omitempty"`
+	// StatusCodes are answers to retry; adds retriable-status-codes.
+	// +optional
+	// +kubebuilder:validation:MaxItems=64
+	StatusCodes []StatusCode `json:"statusCodes,omitempty"`
+	// Methods are those that all tokens count for. Others are retried only when
+	// the request was never processed.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	Methods []Method `json:"methods,omitempty"`
+	// ResponseHeaders ask for a retry by being there; adds retriable-headers.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	ResponseHeaders []HeaderName `json:"responseHeaders,omitempty"`
+	// PerTryTimeout bounds each try; 0s is none.
+	// +optional
+	PerTryTimeout *Duration `json:"perTryTimeout,omitempty"`
+	// PerTryIdleTimeout bounds the silence within a try; 0s is none.
+	// +optional
+	PerTryIdleTimeout *Duration `json:"perTryIdleTimeout,omitempty"`
+	// +optional
+	Backoff *Backoff `json:"backoff,omitempty"`
+	// +optional
+	HonorRetryAfter *HonorRetryAfter `json:"honorRetryAfter,omitempty"`
+	// AvoidPreviousHosts sends a retry to an instance not tried yet.
+	// +optional
+	AvoidPreviousHosts *bool `json:"avoidPreviousHosts,omitempty"`
+	// HostSelectionAttempts bounds the search for such an instance.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	HostSelectionAttempts *int32 `json:"hostSelectionAttempts,omitempty"`
+	// +optional
+	Budget *Budget `json:"budget,omitempty"`
+	// TCPConnectAttempts of a tcp service, the first included.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10
+	TCPConnectAttempts *int32 `json:"tcpConnectAttempts,omitempty"`
+}
+
+// RetryToken is one of Envoy's retry conditions, HTTP or gRPC.
+//
+// +kubebuilder:validation:Enum="5xx";gateway-error;reset;reset-before-request;connect-failure;refused-stream;envoy-ratelimited;retriable-4xx;retriable-headers;retriable-status-codes;cancelled;deadline-exceeded;internal;resource-exhausted;unavailable
+// +kubebuilder:validation:MaxLength=32
+type RetryToken string
+
+// StatusCode of an HTTP answer.
+//
+// +kubebuilder:validation:Minimum=100
+// +kubebuilder:validation:Maximum=599
+type StatusCode int32
+
+// Method of an HTTP request.
+//
+// +kubebuilder:validation:MaxLength=32
+// +kubebuilder:validation:Pattern=`^[A-Z][A-Z-]*$`
+type Method string
+
+// HeaderName of an HTTP message, in lower case.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=256
+// +kubebuilder:validation:Pattern="^[a-z0-9!#$%&'*+.^_`|~-]+$"
+type HeaderName string
+
+// Backoff between tries: random, growing from base to max.
+type Backoff struct {
+	// Base is over 0s.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms')",message="must be 1ms or more"
+	Base *Duration `json:"base,omitempty"`
+	// Max is base or more.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms')",message="must be 1ms or more"
+	Max *Duration `json:"max,omitempty"`
+}
+
+// HonorRetryAfter reads the answer's Retry-After.
+type HonorRetryAfter struct {
+	// Max is the longest wait that is honoured; 0s does not read the header.
+	// +optional
+	Max *Duration `json:"max,omitempty"`
+}
+
+// Budget bounds concurrent retries, those waiting in back-off included.
+type Budget struct {
+	// Percent of the calls in flight.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	Percent *int32 `json:"percent,omitempty"`
+	// MinConcurrency is allowed whatever the percentage says.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	MinConcurrency *int32 `json:"minConcurrency,omitempty"`
+}
+
+// Limits are circuit breakers per proxy and destination; 0 is unlimited.
+type Limits struct {
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	Connections *int32 `json:"connections,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	PendingRequests *int32 `json:"pendingRequests,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	Requests *int32 `json:"requests,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	ConnectionPools *int32 `json:"connectionPools,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	PerEndpointConnections *int32 `json:"perEndpointConnections,omitempty"`
+	// RequestsPerConnection closes a connection after so many.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	RequestsPerConnection *int32 `json:"requestsPerConnection,omitempty"`
+}
+
+// OutlierDetection ejects endpoints that keep failing.
+type OutlierDetection struct {
+	// Mode: Enforce ejects; Monitor counts and never ejects; Disabled does not look.
+	// +optional
+	// +kubebuilder:validation:Enum=Enforce;Monitor;Disabled
+	Mode *string `json:"mode,omitempty"`
+	// Interval between two looks; over 0s.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms')",message="must be 1ms or more"
+	Interval *Duration `json:"interval,omitempty"`
+	// BaseEjectionTime grows with each ejection.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms')",message="must be 1ms or more"
+	BaseEjectionTime *Duration `json:"baseEjectionTime,omitempty"`
+	// MaxEjectionTime is baseEjectionTime or more.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms')",message="must be 1ms or more"
+	MaxEjectionTime *Duration `json:"maxEjectionTime,omitempty"`
+	// +optional
+	MaxEjectionTimeJitter *Duration `json:"maxEjectionTimeJitter,omitempty"`
+	// MaxEjectionPercent of the endpoints; one is always ejected.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	MaxEjectionPercent *int32 `json:"maxEjectionPercent,omitempty"`
+	// Consecutive5xx in a row eject; 0 turns the check off.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	Consecutive5xx *int32 `json:"consecutive5xx,omitempty"`
+	// ConsecutiveGatewayErrors (502, 503, 504) in a row eject; 0 turns the check off.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	ConsecutiveGatewayErrors *int32 `json:"consecutiveGatewayErrors,omitempty"`
+	// +optional
+	LocalOrigin *LocalOrigin `json:"localOrigin,omitempty"`
+	// +optional
+	SuccessRate *SuccessRate `json:"successRate,omitempty"`
+	// +optional
+	FailurePercentage *FailurePercentage `json:"failurePercentage,omitempty"`
+	// PanicThresholdPercent: with fewer healthy than this all get traffic; 0 never.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	PanicThresholdPercent *int32 `json:"panicThresholdPercent,omitempty"`
+}
+
+// LocalOrigin are failures before an answer: timeouts, refused connections.
+type LocalOrigin struct {
+	// Split counts them apart from answers.
+	// +optional
+	Split *bool `json:"split,omitempty"`
+	// Consecutive in a row eject; 0 turns the check off.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	Consecutive *int32 `json:"consecutive,omitempty"`
+}
+
+// SuccessRate ejects what is far below the mean.
+type SuccessRate struct {
+	// +optional
+	Enabled *bool `json:"enabled,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	MinimumHosts *int32 `json:"minimumHosts,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	RequestVolume *int32 `json:"requestVolume,omitempty"`
+	// StandardDeviationFactor is a decimal in quotes: "1.9".
+	// +optional
+	// +kubebuilder:validation:MaxLength=8
+	// +kubebuilder:validation:Pattern=`^[0-9]{1,3}(\.[0-9]{1,3})?$`
+	StandardDeviationFactor *string `json:"standardDeviationFactor,omitempty"`
+}
+
+// FailurePercentage ejects what fails more than threshold percent.
+type FailurePercentage struct {
+	// +optional
+	Enabled *bool `json:"enabled,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	Threshold *int32 `json:"threshold,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	MinimumHosts *int32 `json:"minimumHosts,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	RequestVolume *int32 `json:"requestVolume,omitempty"`
+}
+
+// LoadBalancing chooses the endpoint.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.type) || !(self.type in ['RingHash', 'Maglev']) || (has(self.hash) && size(self.hash) > 0)",message="hash: RingHash and Maglev need what to hash; add hash: [{header: x-user}], or another type"
+type LoadBalancing struct {
+	// +optional
+	// +kubebuilder:validation:Enum=RoundRobin;LeastRequest;Random;RingHash;Maglev
+	Type *string `json:"type,omitempty"`
+	// ChoiceCount of LeastRequest: how many endpoints are compared.
+	// +optional
+	// +kubebuilder:validation:Minimum=2
+	// +kubebuilder:validation:Maximum=100
+	ChoiceCount *int32 `json:"choiceCount,omitempty"`
+	// Hash inputs, in order.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	Hash []HashKey `json:"hash,omitempty"`
+	// +optional
+	SlowStart *SlowStart `json:"slowStart,omitempty"`
+	// +optional
+	Locality *LocalityPreference `json:"locality,omitempty"`
+}
+
+// HashKey is one input of the hash.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.header), has(self.cookie), has(self.query), has(self.sourceIP) && self.sourceIP].filter(x, x).size() == 1",message="set exactly one of header, cookie, query and sourceIP"
+type HashKey struct {
+	// +optional
+	Header *HeaderName `json:"header,omitempty"`
+	// +optional
+	Cookie *CookieKey `json:"cookie,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Query *string `json:"query,omitempty"`
+	// +optional
+	SourceIP *bool `json:"sourceIP,omitempty"`
+	// Terminal stops here when this input has a value.
+	// +optional
+	Terminal *bool `json:"terminal,omitempty"`
+}
+
+// CookieKey is made by Envoy where ttl is set and the cookie is missing.
+type CookieKey struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name"`
+	// +optional
+	TTL *Duration `json:"ttl,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Path *string `json:"path,omitempty"`
+}
+
+// SlowStart lets a new endpoint's share grow over a window.
+type SlowStart struct {
+	// Window of RoundRobin and LeastRequest; 0s is off.
+	// +optional
+	Window *Duration `json:"window,omitempty"`
+}
+
+// LocalityPreference says how near instances are preferred.
+type LocalityPreference struct {
+	// +optional
+	// +kubebuilder:validation:Enum=Disabled;ZoneAware;Failover
+	Mode *string `json:"mode,omitempty"`
+	// MinClusterSize: with fewer endpoints ZoneAware has no preference.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	MinClusterSize *int32 `json:"minClusterSize,omitempty"`
+}
+
+// HealthCheck is Envoy's own probe.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.path) || !has(self.type) || self.type == 'HTTP'",message="path: goes with type HTTP only"
+type HealthCheck struct {
+	// +optional
+	// +kubebuilder:validation:Enum=HTTP;GRPC;TCP
+	Type *string `json:"type,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^/[^\s]*$`
+	Path *string `json:"path,omitempty"`
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms')",message="must be 1ms or more"
+	Interval *Duration `json:"interval,omitempty"`
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms')",message="must be 1ms or more"
+	Timeout *Duration `json:"timeout,omitempty"`
+	// UnhealthyAfter so many failures in a row.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	UnhealthyAfter *int32 `json:"unhealthyAfter,omitempty"`
+	// HealthyAfter so many successes in a row.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	HealthyAfter *int32 `json:"healthyAfter,omitempty"`
+}
+
+// RateLimit bounds the calls that a caller may make.
+type RateLimit struct {
+	// +optional
+	PerCaller *TokenBucket `json:"perCaller,omitempty"`
+}
+
+// TokenBucket in each caller's sidecar.
+type TokenBucket struct {
+	// Requests are added every per.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000000
+	Requests *int32 `json:"requests,omitempty"`
+	// Per is 50ms or more (Envoy's limit).
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('50ms')",message="must be 50ms or more, Envoy's limit"
+	Per *Duration `json:"per,omitempty"`
+	// Burst is the size of the bucket; absent: requests.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000000
+	Burst *int32 `json:"burst,omitempty"`
+}
+
+// Connection holds what is set on upstream connections.
+type Connection struct {
+	// Protocol overrides the catalog's.
+	// +optional
+	// +kubebuilder:validation:Enum=http1;http2;grpc;tcp
+	Protocol *string `json:"protocol,omitempty"`
+	// +optional
+	HTTP2 *HTTP2 `json:"http2,omitempty"`
+	// +optional
+	TCPKeepalive *TCPKeepalive `json:"tcpKeepalive,omitempty"`
+}
+
+// HTTP2 settings; 0 leaves Envoy's own.
+type HTTP2 struct {
+	// +optional
+	KeepaliveInterval *Duration `json:"keepaliveInterval,omitempty"`
+	// +optional
+	KeepaliveTimeout *Duration `json:"keepaliveTimeout,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	MaxConcurrentStreams *int32 `json:"maxConcurrentStreams,omitempty"`
+}
+
+// TCPKeepalive settings; 0 leaves the system's own.
+type TCPKeepalive struct {
+	// +optional
+	Idle *Duration `json:"idle,omitempty"`
+	// +optional
+	Interval *Duration `json:"interval,omitempty"`
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=127
+	Probes *int32 `json:"probes,omitempty"`
+}
+
+// ResiliencePolicyStatus is written by xds-server.
+type ResiliencePolicyStatus struct {
+	// Conditions sum up all targets.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// InForceGeneration is the generation that traffic follows.
+	// +optional
+	InForceGeneration int64 `json:"inForceGeneration,omitempty"`
+	// Ancestors hold the same conditions per target.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	Ancestors []AncestorStatus `json:"ancestors,omitempty"`
+}
+
+// AncestorStatus is what became of the policy for one target.
+type AncestorStatus struct {
+	AncestorRef TargetRef `json:"ancestorRef"`
+	// ControllerName is meshlite.dev/xds-server.
+	// +kubebuilder:validation:MaxLength=253
+	ControllerName string `json:"controllerName"`
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
