@@ -1,0 +1,199 @@
+package compile_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"meshlite.dev/internal/catalog"
+	"meshlite.dev/internal/compile"
+	"meshlite.dev/internal/mesh"
+)
+
+// specs that keep every rule across fields, however they are combined.
+var harmless = []string{
+	`limits: {connections: 7}`, `limits: {requests: 8}, timeouts: {connect: 1s}`, `retry: {attempts: 1, methods: [POST], retryOn: [5xx]}`,
+	`connection: {protocol: grpc}`, `rateLimit: {perCaller: {requests: 5, per: 1s, burst: 5}}`, `timeouts: {request: 20s}`,
+	`outlierDetection: {maxEjectionPercent: 100, panicThresholdPercent: 0}`,
+}
+
+var (
+	serviceNames = []string{"a", "b", "c", "d"}
+	namespaces   = []string{"default", "team"}
+	targetings   = []string{
+		`targetRefs: [{kind: Mesh}]`,
+		`targetRefs: [{kind: Service, name: a}]`,
+		`targetRefs: [{kind: Service, name: a}, {kind: Service, name: b}]`,
+		`targetRefs: [{kind: Service, name: b}], from: [{service: c}]`,
+		`targetRefs: [{kind: Service, name: a}], from: [{service: b}, {service: c}]`,
+		`targetRefs: [{kind: Service, name: c}], effect: shadow`,
+		`targetRefs: [{kind: Mesh}], effect: shadow`,
+		`targetRefs: [{kind: TrafficRoute, name: a}]`,
+	}
+)
+
+// step changes the world at random.
+func (w *world) step(t *rapid.T, specs []string) {
+	if rapid.Bool().Draw(t, "catalog") {
+		name := rapid.SampledFrom(serviceNames).Draw(t, "service")
+		if _, ok := w.services[name]; ok && rapid.IntRange(0, 3).Draw(t, "remove") == 0 {
+			w.removeService(name)
+			return
+		}
+		w.service(name, rapid.IntRange(0, 3).Draw(t, "instances"), func(s *catalog.Service) {
+			s.Namespace = rapid.SampledFrom([]string{"", "default", "team"}).Draw(t, "namespace")
+			s.Protocol = rapid.SampledFrom([]mesh.Protocol{mesh.HTTP1, mesh.GRPC, mesh.TCP}).Draw(t, "protocol")
+			s.Synced = rapid.Bool().Draw(t, "synced")
+			if rapid.Bool().Draw(t, "check") {
+				s.HealthCheck = someCheck()
+			}
+		})
+		return
+	}
+	name := rapid.SampledFrom(namespaces).Draw(t, "policy namespace") + "/" + rapid.SampledFrom([]string{"p", "q", "r"}).Draw(t, "policy")
+	if rapid.IntRange(0, 3).Draw(t, "remove") == 0 {
+		w.removePolicy(name)
+		return
+	}
+	w.policy(name, "{"+rapid.SampledFrom(targetings).Draw(t, "target")+", "+rapid.SampledFrom(specs).Draw(t, "spec")+"}")
+}
+
+func TestUpdateEqualsFull(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t)
+		c := compile.New(compile.Default())
+		var before compile.Result
+		for range rapid.IntRange(1, 12).Draw(rt, "updates") {
+			for range rapid.IntRange(0, 4).Draw(rt, "changes") {
+				w.step(rt, harmless)
+			}
+			snap, rev := w.take()
+			got := c.Update(snap, rev)
+			want := compile.Full(compile.Default(), snap, rev)
+			if diff := cmp.Diff(picture(want), picture(got)); diff != "" {
+				rt.Fatalf("Update differs from Full (-full +update):\n%s", diff)
+			}
+			checkChanged(rt, before, got)
+			before = got
+		}
+	})
+}
+
+// picture is all of a result that must not depend on the road to it.
+func picture(r compile.Result) map[string]any {
+	services := map[string]mesh.Service{}
+	for name, s := range r.Model.Services.All() {
+		services[name] = *s
+	}
+	var statuses []string
+	for _, s := range r.Documents() {
+		statuses = append(statuses, fmt.Sprint(s.Key, s.Targets, s.Shadow, s.Accepted, s.Message))
+	}
+	return map[string]any{"services": services, "findings": r.Findings(), "documents": statuses, "revision": r.Model.Revision}
+}
+
+// checkChanged fails unless Changed names exactly the services that differ,
+// and those that do not are the very same values.
+func checkChanged(t *rapid.T, before, after compile.Result) {
+	b, a := maps.Collect(before.Model.Services.All()), maps.Collect(after.Model.Services.All())
+	names := map[string]bool{}
+	for name := range b {
+		names[name] = true
+	}
+	for name := range a {
+		names[name] = true
+	}
+	for name := range names {
+		listed := slices.Contains(after.Changed, name)
+		if !listed && a[name] != b[name] {
+			t.Fatalf("%s changed and is not in Changed %v", name, after.Changed)
+		}
+		if listed && a[name] != nil && b[name] != nil && cmp.Equal(a[name], b[name]) {
+			t.Fatalf("%s is in Changed and did not change", name)
+		}
+	}
+	if !slices.IsSorted(after.Changed) {
+		t.Fatalf("Changed is not sorted: %v", after.Changed)
+	}
+}
+
+func TestOnlyEndpointsChangeWhenEndpointsChange(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t)
+		for range rapid.IntRange(1, 12).Draw(rt, "changes") {
+			w.step(rt, append(slices.Clone(harmless), harmful...))
+		}
+		c := compile.New(compile.Default())
+		before := c.Update(w.take())
+		for name, s := range w.services {
+			w.service(name, rapid.IntRange(0, 5).Draw(rt, "instances"), func(n *catalog.Service) {
+				n.Namespace, n.Protocol, n.Synced, n.HealthCheck = s.Namespace, s.Protocol, s.Synced, s.HealthCheck
+			})
+		}
+		after := c.Update(w.take())
+		for name, b := range before.Model.Services.All() {
+			a, _ := after.Model.Services.Get(name)
+			if a.Default != b.Default || !maps.Equal(a.ByCaller, b.ByCaller) {
+				rt.Fatalf("a destination of %s changed with its endpoints", name)
+			}
+		}
+	})
+}
+
+func TestCompilingIsDeterministic(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t)
+		for range rapid.IntRange(1, 20).Draw(rt, "changes") {
+			w.step(rt, append(slices.Clone(harmless), harmful...))
+		}
+		snap, rev := w.take()
+		one, two := compile.Full(compile.Default(), snap, rev), compile.Full(compile.Default(), snap, rev)
+		if diff := cmp.Diff(picture(one), picture(two)); diff != "" {
+			rt.Fatalf("the same input gave two results:\n%s", diff)
+		}
+	})
+}
+
+func TestAServiceThatIsNotNamedKeepsWhatItHad(t *testing.T) {
+	w := newWorld(t)
+	w.service("a", 1)
+	w.service("b", 1)
+	c := compile.New(compile.Default())
+	before := c.Update(w.take())
+	w.service("a", 2)
+	w.service("b", 2)
+	snap, rev := w.take()
+	snap.Changed = []string{"a"} // b's change is still held back by its debounce
+	after := c.Update(snap, rev)
+	if got := strings.Join(after.Changed, " "); got != "a" {
+		t.Errorf("Changed = %s, want a", got)
+	}
+	old, _ := before.Model.Services.Get("b")
+	if got, _ := after.Model.Services.Get("b"); got != old {
+		t.Error("b changed though the snapshot does not name it")
+	}
+	snap.Changed = []string{"b"}
+	if got := c.Update(snap, rev).Changed; !slices.Equal(got, []string{"b"}) {
+		t.Errorf("Changed = %v, want b", got)
+	}
+}
+
+func TestARevisionThatForgetsToNameAChangeIsComparedWhole(t *testing.T) {
+	w := newWorld(t)
+	w.service("a", 1)
+	c := compile.New(compile.Default())
+	c.Update(w.take())
+	w.policy("default/p", `{targetRefs: [{kind: Service, name: a}], limits: {connections: 7}}`)
+	w.policy("default/q", `{targetRefs: [{kind: Service, name: a}], limits: {requests: 8}}`)
+	snap, rev := w.take()
+	rev.Changed = rev.Changed[:1]
+	d := on(t, c.Update(snap, rev), "a", "")
+	if d.Limits.Connections != 7 || d.Limits.Requests != 8 {
+		t.Errorf("limits = %+v, want both documents in force", d.Limits)
+	}
+}

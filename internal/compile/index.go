@@ -1,0 +1,105 @@
+package compile
+
+import (
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+
+	"meshlite.dev/internal/policy"
+)
+
+// updateDocuments takes over the documents that rev.Changed names, adds the
+// services that they target (and no longer target) to stale, and reports
+// whether a layer of every stack changed.
+func (c *Compiler) updateDocuments(rev policy.Revision, stale map[string]bool) (everything bool) {
+	keys := rev.Changed
+	if !c.started {
+		keys = keysOf(rev.Documents)
+	}
+	if len(keys) == 0 && c.started {
+		return false
+	}
+	for _, key := range keys {
+		everything = c.updateDocument(key, rev, stale) || everything
+	}
+	if c.documents.Len() != len(rev.Documents) { // Changed forgot something
+		everything = c.reconcile(rev, stale) || everything
+	}
+	c.model.Revision = rev.Hash
+	return everything
+}
+
+func keysOf(docs []*policy.Document) []policy.Key {
+	keys := make([]policy.Key, len(docs))
+	for i, d := range docs {
+		keys[i] = d.Key
+	}
+	return keys
+}
+
+// reconcile compares all documents, at a cost that grows with them.
+func (c *Compiler) reconcile(rev policy.Revision, stale map[string]bool) (everything bool) {
+	keys := map[policy.Key]bool{}
+	for _, d := range rev.Documents {
+		keys[d.Key] = true
+	}
+	for _, d := range c.documents.All() {
+		keys[d.Key] = true
+	}
+	for _, key := range slices.Collect(maps.Keys(keys)) {
+		everything = c.updateDocument(key, rev, stale) || everything
+	}
+	return everything
+}
+
+func (c *Compiler) updateDocument(key policy.Key, rev policy.Revision, stale map[string]bool) (everything bool) {
+	name := key.String()
+	old, _ := c.documents.Get(name)
+	now := find(rev.Documents, name)
+	if old != nil && now == old.Document {
+		return false
+	}
+	if old != nil {
+		everything = old.forMesh(c.root)
+		c.unindex(old, stale)
+		c.documents = c.documents.Delete(name)
+	}
+	if now == nil {
+		return everything
+	}
+	d := c.newDocument(now)
+	c.documents = c.documents.Set(name, d)
+	c.index(d, stale)
+	return everything || d.forMesh(c.root)
+}
+
+// find looks a document up in a list sorted by Key.String.
+func find(docs []*policy.Document, name string) *policy.Document {
+	i, ok := sort.Find(len(docs), func(i int) int { return strings.Compare(name, docs[i].Key.String()) })
+	if !ok {
+		return nil
+	}
+	return docs[i]
+}
+
+func (c *Compiler) index(d *document, stale map[string]bool) {
+	if d.forMesh(c.root) {
+		c.meshWide = append(c.meshWide, d)
+	}
+	for service := range d.services {
+		c.targeting[service] = append(c.targeting[service], d)
+		stale[service] = true
+	}
+}
+
+func (c *Compiler) unindex(d *document, stale map[string]bool) {
+	same := func(o *document) bool { return o == d }
+	c.meshWide = slices.DeleteFunc(c.meshWide, same)
+	for service := range d.services {
+		stale[service] = true
+		if c.targeting[service] = slices.DeleteFunc(c.targeting[service], same); len(c.targeting[service]) == 0 {
+			delete(c.targeting, service)
+		}
+	}
+}
