@@ -8,7 +8,11 @@
 // streams, nonces or order: that is xds/server.
 package cache
 
-import "meshlite.dev/internal/xds/resource"
+import (
+	"cmp"
+
+	"meshlite.dev/internal/xds/resource"
+)
 
 // Kind is a resource type as a small number, in the order in which a flush
 // sends them.
@@ -49,4 +53,9 @@ func (k Kind) String() string {
 type Key struct {
 	Kind Kind
 	Name string
+}
+
+// Compare orders keys by kind and name.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.Kind, o.Kind), cmp.Compare(k.Name, o.Name))
 }

@@ -89,7 +89,7 @@ func (e *edit) drop(o owned, service string) {
 // finish builds the next index.
 func (e *edit) finish(keep int) *Index {
 	next := &Index{seq: e.old.seq + 1, trees: e.old.trees, refs: e.old.refs}
-	keys := slices.SortedFunc(maps.Keys(e.touched), compareKeys)
+	keys := slices.SortedFunc(maps.Keys(e.touched), Key.Compare)
 	for k := range Kinds {
 		part := slices.DeleteFunc(slices.Clone(keys), func(key Key) bool { return key.Kind != k })
 		if len(part) == 0 {

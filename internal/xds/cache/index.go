@@ -3,7 +3,6 @@ package cache
 import (
 	"iter"
 	"slices"
-	"strings"
 
 	"meshlite.dev/internal/pmap"
 )
@@ -113,9 +112,3 @@ func (ix *Index) Diff(old *Index, k Kind, caller string) iter.Seq[string] {
 
 func refKey(k Key) string { return string(rune('0'+k.Kind)) + k.Name }
 
-func compareKeys(a, b Key) int {
-	if a.Kind != b.Kind {
-		return int(a.Kind) - int(b.Kind)
-	}
-	return strings.Compare(a.Name, b.Name)
-}

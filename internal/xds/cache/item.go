@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"meshlite.dev/internal/xds/resource"
@@ -19,9 +20,9 @@ type Item struct {
 	// Endpoints is the name of the assignment that a cluster waits for; ""
 	// for clusters that find their endpoints otherwise, and other kinds.
 	Endpoints string
-	// Frame is the beginning of a delta Resource field as it stands on the
-	// wire; Body follows it.
-	Frame []byte
+	// Delta is a field 2 (resources) of a DeltaDiscoveryResponse as it stands
+	// on the wire, made once: its beginning, then Body. Nil when withheld.
+	Delta []mem.Buffer
 
 	proven, refused atomic.Uint64
 	fallback        atomic.Pointer[Item]
@@ -35,7 +36,7 @@ func NewItem(r *resource.Resource, at time.Time) (item *Item, ok bool) {
 	}
 	i := &Item{Resource: r, Kind: k, At: at}
 	if r.State != resource.Withheld {
-		i.Frame = frame(r)
+		i.Delta = []mem.Buffer{mem.SliceBuffer(frame(r)), mem.SliceBuffer(r.Body)}
 	}
 	if k == CDS {
 		i.Endpoints = assignmentOf(r.Name, r.Body)
@@ -43,8 +44,8 @@ func NewItem(r *resource.Resource, at time.Time) (item *Item, ok bool) {
 	return i, true
 }
 
-// Size is the number of bytes that the item takes in a response.
-func (i *Item) Size() int { return len(i.Frame) + len(i.Body) }
+// Size is about the number of bytes that the item takes in a response.
+func (i *Item) Size() int { return len(i.Body) + len(i.Type) + len(i.Name) + 32 }
 
 // Prove records that an Envoy of the build whose bit is given accepted the
 // content, and reports whether none had before. A bit of 0 proves nothing.

@@ -15,6 +15,7 @@ type Watch struct {
 	caller string
 	t      *table
 	slot   int
+	named  [Kinds]int // names added one by one
 }
 
 // table is the inverted index from names to watches.
@@ -67,10 +68,55 @@ func (w *Watch) Add(k Kind, names ...string) {
 	w.t.mu.Lock()
 	defer w.t.mu.Unlock()
 	for _, n := range names {
-		b := w.t.names[k][n]
-		b.add(w.slot)
-		w.t.names[k][n] = b
+		w.add(k, n)
 	}
+}
+
+func (w *Watch) add(k Kind, name string) (fresh bool) {
+	b := w.t.names[k][name]
+	if b.has(w.slot) {
+		return false
+	}
+	b.add(w.slot)
+	w.t.names[k][name] = b
+	w.named[k]++
+	return true
+}
+
+// Replace makes names the whole subscription of a kind and reports which of
+// them are new and which went.
+func (w *Watch) Replace(k Kind, names []string) (added, removed []string) {
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	for _, n := range names {
+		if w.add(k, n) {
+			added = append(added, n)
+		}
+	}
+	keep := make(map[string]struct{}, len(names))
+	for _, n := range names {
+		keep[n] = struct{}{}
+	}
+	if w.named[k] == len(keep) {
+		return added, nil
+	}
+	for n, b := range w.t.names[k] {
+		if _, ok := keep[n]; !ok && b.has(w.slot) {
+			removed = append(removed, n)
+		}
+	}
+	for _, n := range removed {
+		w.drop(k, n)
+	}
+	slices.Sort(removed)
+	return added, removed
+}
+
+// Count returns how many names of a kind were added one by one.
+func (w *Watch) Count(k Kind) int {
+	w.t.mu.RLock()
+	defer w.t.mu.RUnlock()
+	return w.named[k]
 }
 
 // Remove takes names out of the subscription.
@@ -83,10 +129,11 @@ func (w *Watch) Remove(k Kind, names ...string) {
 }
 
 func (w *Watch) drop(k Kind, name string) {
-	b, ok := w.t.names[k][name]
-	if !ok {
+	b := w.t.names[k][name]
+	if !b.has(w.slot) {
 		return
 	}
+	w.named[k]--
 	if b.del(w.slot); b.empty() {
 		delete(w.t.names[k], name)
 	}

@@ -105,6 +105,16 @@ func (n Node) Profile(lookup func(caller, service string) (mesh.Protocol, *mesh.
 	return p
 }
 
+// calls reports whether the node has a local port for a service.
+func (n Node) calls(service string) bool {
+	for _, u := range n.Upstreams {
+		if u.Service == service {
+			return true
+		}
+	}
+	return false
+}
+
 // listeners returns the names of the listeners that the node calls for.
 func (n Node) listeners() map[string]bool {
 	out := map[string]bool{}

@@ -1,0 +1,162 @@
+package server
+
+import (
+	"time"
+
+	"meshlite.dev/internal/xds/cache"
+	"meshlite.dev/internal/xds/resource"
+)
+
+// gate stands before the routes to a cluster that is new to a proxy: it opens
+// when the proxy has acknowledged the cluster, and at once where nothing can
+// go wrong with it. Endpoints have no gate.
+type gate struct {
+	item *cache.Item
+	late bool // its endpoints are not known: the proxy acknowledges when they come
+}
+
+// gate puts a gate before a cluster that is sent to this proxy for the first
+// time, if its endpoints may be late or no Envoy of this build has accepted
+// its content.
+func (st *stream) gate(i *cache.Item) {
+	late := false
+	if i.Endpoints != "" {
+		e := st.current(st.seen, cache.EDS, i.Endpoints)
+		late = e == nil || e.State == resource.Withheld
+	}
+	if !late && i.Proven(st.bit) {
+		return
+	}
+	if st.gates == nil {
+		st.gates = map[string]gate{}
+	}
+	st.gates[i.Name] = gate{i, late}
+}
+
+// openGate takes the gate before a cluster away.
+func (st *stream) openGate(name string) {
+	g, ok := st.gates[name]
+	if !ok {
+		return
+	}
+	st.srv.forgetProof(g.item, st)
+	if delete(st.gates, name); len(st.gates) == 0 {
+		st.gates = nil
+	}
+}
+
+// blocked says what a resource has to wait for; "" when nothing.
+func (p *plan) blocked(k cache.Kind, i *cache.Item) (waits string) {
+	for _, ref := range i.Refs {
+		to, ok := cache.KindOf(ref.Type)
+		switch {
+		case ok && k == cache.SRDS && to == cache.RDS:
+			waits = p.routes(ref.Name)
+		case ok && k == cache.RDS && to == cache.CDS:
+			waits = p.cluster(ref.Name)
+		}
+		if waits != "" {
+			return waits
+		}
+	}
+	return ""
+}
+
+// routes says what a scope's route configuration waits for.
+func (p *plan) routes(name string) (waits string) {
+	st := p.st
+	if st.has(cache.RDS, name).id != "" {
+		return ""
+	}
+	i := st.current(st.seen, cache.RDS, name)
+	if i == nil || i.State == resource.Withheld {
+		st.watch.Add(cache.RDS, name) // wake up when it comes
+		return "RDS " + name
+	}
+	if st.proxy.knows(cache.RDS, i) && (i.Fallback() == nil || st.proxy.knows(cache.RDS, i.Fallback())) {
+		return "RDS " + name + ", which the proxy refused"
+	}
+	return p.blocked(cache.RDS, i)
+}
+
+// cluster says what a route to a cluster waits for. Clusters that the proxy
+// did not subscribe to are its own affair.
+func (p *plan) cluster(name string) (waits string) {
+	st := p.st
+	if !st.covers(cache.CDS, name) {
+		return ""
+	}
+	if st.has(cache.CDS, name).id == "" {
+		return "CDS " + name
+	}
+	g, ok := st.gates[name]
+	if !ok {
+		return ""
+	}
+	if !g.late {
+		if g.item.Proven(st.bit) {
+			st.openGate(name)
+			return ""
+		}
+		if st.srv.awaitProof(g.item, st); g.item.Proven(st.bit) {
+			return "" // just now
+		}
+	}
+	return "CDS ACK of " + name
+}
+
+// hold leaves a name as it is on the proxy, to be looked at again.
+func (p *plan) hold(k cache.Kind, name string, n *note, waits string) {
+	st := p.st
+	st.waiting = true
+	if n.waits == "" {
+		n.since = p.now
+	}
+	n.waits = waits
+	if n.told || p.now.Sub(n.since) < st.srv.cfg.GateDeadline {
+		return
+	}
+	n.told = true
+	id, h := st.node.ID, Held{Type: k.String(), Resource: name, Waits: waits, Since: n.since}
+	st.tell(func() { st.srv.reportHeld(id, h) })
+	if k == cache.RDS && n.have.id == "" && st.watch.Named(k, name) {
+		if i := st.srv.synthesize(k, name); i != nil {
+			st.assumeStandIn(p, name, n, i)
+		}
+	}
+}
+
+// assumeStandIn answers for a route configuration that a listener waits for
+// and whose clusters do not come.
+func (st *stream) assumeStandIn(p *plan, name string, n *note, i *cache.Item) {
+	waits, since := n.waits, n.since
+	p.send(cache.RDS, name, n, i)
+	n = st.note(cache.RDS, name)
+	n.due, n.waits, n.since, n.told = true, waits, since, true
+}
+
+// watchDeadline sets the timer for the next hold that has to be reported.
+func (st *stream) watchDeadline(now time.Time) {
+	if !st.waiting {
+		return
+	}
+	var next time.Duration
+	for k := range cache.Kinds {
+		for _, n := range st.kinds[k].notes {
+			if n.waits == "" || n.told {
+				continue
+			}
+			if left := max(n.since.Add(st.srv.cfg.GateDeadline).Sub(now), time.Millisecond); next == 0 || left < next {
+				next = left
+			}
+		}
+	}
+	if next == 0 {
+		return
+	}
+	if st.deadline == nil {
+		st.deadline = time.AfterFunc(next, st.watch.Wake)
+		return
+	}
+	st.deadline.Reset(next)
+}
