@@ -251,7 +251,7 @@ func TestConsulRestoredEmpty(t *testing.T) {
 	consul.WaitReady(60 * time.Second)
 	lab.Until(t, 30*time.Second, "the guard holds and says so", func() error {
 		out := l.Meshctl("service", "list")
-		if out.Code != 0 || metric(t, l.Server, "meshlite_guard_holds") == 0 {
+		if out.Code != 0 || metric(t, l.Server, "meshlite_catalog_holds") == 0 {
 			return fmt.Errorf("no hold: %s%s", out.Stdout, out.Stderr)
 		}
 		return nil

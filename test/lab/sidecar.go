@@ -295,3 +295,27 @@ func (l *Lab) Sidecars(service string, n int) []*Sidecar {
 	}
 	return out
 }
+
+// EditBootstrap changes the bootstrap file of a sidecar not started yet.
+func (s *Sidecar) EditBootstrap(edit func(string) string) {
+	s.lab.Helper()
+	raw, err := os.ReadFile(s.bootstrap)
+	if err != nil {
+		s.lab.Fatalf("read the bootstrap: %v", err)
+	}
+	text := edit(string(raw))
+	if text == string(raw) {
+		s.lab.Fatalf("nothing to change in the bootstrap:\n%s", text)
+	}
+	if err := os.WriteFile(s.bootstrap, []byte(text), 0o600); err != nil {
+		s.lab.Fatalf("write the bootstrap: %v", err)
+	}
+}
+
+// Run starts the sidecar with `meshctl proxy run` in place of a bare Envoy.
+func (s *Sidecar) Run(args ...string) {
+	s.lab.Helper()
+	s.Process = s.lab.Start("meshctl proxy run "+s.ID, []string{"PATH=" + filepath.Dir(Binaries.Envoy) + ":" + os.Getenv("PATH")},
+		append([]string{Binaries.Meshctl, "proxy", "run", "--service", s.Service, "--id", s.ID, "--xds-addr", s.lab.Server.XDS,
+			"--outbound-port", strconv.Itoa(s.Outbound), "--admin-port", strconv.Itoa(s.Admin)}, args...)...)
+}
