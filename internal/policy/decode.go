@@ -1,0 +1,280 @@
+package policy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"meshlite.dev/internal/policy/schema"
+	"meshlite.dev/internal/policy/v1alpha1"
+)
+
+// Limits of what is decoded.
+const (
+	MaxDocument = 512 << 10 // bytes of one document
+	maxSource   = 16 << 20  // bytes of one file
+)
+
+// APIVersion of every document.
+const APIVersion = "meshlite.dev/v1alpha1"
+
+// KindResiliencePolicy is the kind that this version puts in force.
+const KindResiliencePolicy = "ResiliencePolicy"
+
+// Decode reads every document of one source: YAML documents separated by
+// lines of "---", or JSON. A document with a fault is refused, alone, with all
+// its faults; the others stand. Empty documents do not count. It never
+// panics, whatever data holds.
+func Decode(source string, data []byte) Proposal {
+	var p Proposal
+	if fault := readable(data); fault != "" {
+		return Proposal{Refused: []Refusal{{Source: source, Faults: []FieldError{{Source: source, Reason: fault}}}}}
+	}
+	parts := split(data)
+	for i, part := range parts {
+		place := source
+		if len(parts) > 1 {
+			place = fmt.Sprintf("%s#%d", source, i+1)
+		}
+		doc, refusal := decodeOne(place, part)
+		switch {
+		case refusal != nil:
+			p.Refused = append(p.Refused, *refusal)
+		case doc != nil:
+			p.Documents = append(p.Documents, doc)
+		}
+	}
+	return Join(p)
+}
+
+// DecodeCanonical reads back what Document.Canonical holds, as the store does.
+func DecodeCanonical(source string, canonical []byte) (*Document, error) {
+	doc, refusal := decodeOne(source, part{text: canonical, line: 1})
+	if refusal != nil {
+		return nil, fmt.Errorf("%s: %s", source, refusal.Faults[0].Error())
+	}
+	if doc == nil {
+		return nil, fmt.Errorf("%s: holds no document", source)
+	}
+	return doc, nil
+}
+
+// readable says what keeps data from being text at all; "" is nothing.
+func readable(data []byte) string {
+	if len(data) > maxSource {
+		return fmt.Sprintf("is %d bytes; a file may have %d", len(data), maxSource)
+	}
+	if !utf8.Valid(data) {
+		at := 0
+		for at < len(data) {
+			r, size := utf8.DecodeRune(data[at:])
+			if r == utf8.RuneError && size == 1 {
+				break
+			}
+			at += size
+		}
+		return fmt.Sprintf("is not UTF-8 at byte %d, line %d; save the file as UTF-8", at, 1+bytes.Count(data[:at], []byte("\n")))
+	}
+	return ""
+}
+
+// part is the text of one document and the line on which it starts.
+type part struct {
+	text []byte
+	line int
+}
+
+// split cuts at lines that start with "---", which YAML keeps for this.
+func split(data []byte) []part {
+	var parts []part
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	start, startLine, line := 0, 1, 0
+	for pos := 0; pos < len(data); {
+		line++
+		end := bytes.IndexByte(data[pos:], '\n')
+		next := len(data)
+		if end >= 0 {
+			next = pos + end + 1
+		}
+		if text := data[pos:next]; isSeparator(text) {
+			parts = append(parts, part{data[start:pos], startLine})
+			start, startLine = pos+3, line // what follows on the line belongs to the next
+		}
+		pos = next
+	}
+	parts = append(parts, part{data[start:], startLine})
+	var full []part
+	for _, p := range parts {
+		if !blank(p.text) {
+			full = append(full, p)
+		}
+	}
+	return full
+}
+
+func isSeparator(line []byte) bool {
+	return bytes.HasPrefix(line, []byte("---")) && (len(line) == 3 || strings.IndexByte(" \t\r\n", line[3]) >= 0)
+}
+
+// blank reports whether a document has nothing but comments.
+func blank(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' && !bytes.Equal(line, []byte("...")) {
+			return false
+		}
+	}
+	return true
+}
+
+func decodeOne(source string, in part) (*Document, *Refusal) {
+	if len(in.text) > MaxDocument {
+		return nil, &Refusal{Source: source, Faults: []FieldError{{Source: source, Line: in.line,
+			Reason: fmt.Sprintf("is %d bytes; a document may have %d", len(in.text), MaxDocument)}}}
+	}
+	tree, faults := parse(in)
+	if tree == nil && len(faults) == 0 {
+		return nil, nil
+	}
+	d := document{source: source, tree: tree, faults: faults}
+	if len(faults) == 0 {
+		d.check()
+	}
+	if len(d.faults) > 0 {
+		return nil, &Refusal{Key: d.key, Source: source, Faults: d.located()}
+	}
+	return d.build()
+}
+
+// document is one being checked.
+type document struct {
+	source string
+	tree   *tree
+	key    Key
+	faults []FieldError
+}
+
+var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
+
+// metadataKnown are the keys of metadata that may stand in a file; most are
+// there because kubectl prints them.
+var metadataKnown = map[string]bool{
+	"name": true, "namespace": true, "labels": true, "annotations": true, "generation": true, "resourceVersion": true,
+	"uid": true, "creationTimestamp": true, "managedFields": true, "finalizers": true, "ownerReferences": true, "selfLink": true,
+}
+
+func (d *document) fault(path, value, reason string) {
+	d.faults = append(d.faults, FieldError{Path: path, Value: value, Reason: reason})
+}
+
+func (d *document) check() {
+	obj := d.tree.value
+	d.header(obj)
+	if len(d.faults) > 0 {
+		return
+	}
+	for key := range obj {
+		switch key {
+		case "apiVersion", "kind", "metadata", "spec", "status":
+		default:
+			d.fault(key, "", "no such field; a document has apiVersion, kind, metadata and spec")
+		}
+	}
+	checked := map[string]any{"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": map[string]any{"name": d.key.Name}, "spec": obj["spec"]}
+	if obj["spec"] == nil {
+		d.fault("spec", "", "is missing")
+		return
+	}
+	for _, f := range schema.For(d.key.Kind).Validate(checked) {
+		d.fault(f.Path, f.Value, f.Reason)
+	}
+}
+
+// header reads apiVersion, kind and metadata into the key.
+func (d *document) header(obj map[string]any) {
+	kind, _ := obj["kind"].(string)
+	switch {
+	case obj["apiVersion"] != APIVersion:
+		d.fault("apiVersion", text(obj["apiVersion"]), "must be "+APIVersion)
+	case kind == "TrafficRoute" || kind == "EventSubscription":
+		d.fault("kind", kind, "is not supported by this version; remove the document")
+	case schema.For(kind) == nil:
+		d.fault("kind", text(obj["kind"]), "must be "+KindResiliencePolicy)
+	}
+	meta, ok := obj["metadata"].(map[string]any)
+	if !ok {
+		d.fault("metadata", text(obj["metadata"]), "must be an object with a name")
+		return
+	}
+	d.key = Key{Kind: kind, Namespace: "default"}
+	for key := range meta {
+		if !metadataKnown[key] {
+			d.fault("metadata."+key, "", "no such field; use name, namespace, labels, annotations")
+		}
+	}
+	d.key.Name, _ = meta["name"].(string)
+	if !objectName.MatchString(d.key.Name) {
+		d.fault("metadata.name", text(meta["name"]), "must be 1 to 253 characters of a-z, 0-9, '-' and '.', with a letter or digit at both ends")
+	}
+	if ns, has := meta["namespace"]; has && ns != nil && ns != "" {
+		d.key.Namespace, _ = ns.(string)
+		if !objectName.MatchString(d.key.Namespace) || strings.Contains(d.key.Namespace, ".") || len(d.key.Namespace) > 63 {
+			d.fault("metadata.namespace", text(ns), "must be a DNS label: a-z, 0-9 and '-', at most 63")
+		}
+	}
+	if len(d.faults) > 0 && (d.key.Kind == "" || d.key.Name == "") {
+		d.key = Key{}
+	}
+}
+
+func text(v any) string {
+	if v == nil {
+		return ""
+	}
+	s := fmt.Sprint(v)
+	if len(s) > 80 {
+		s = strings.ToValidUTF8(s[:77], "") + "..."
+	}
+	return s
+}
+
+// located completes faults with the document and the line they are on.
+func (d *document) located() []FieldError {
+	for i := range d.faults {
+		f := &d.faults[i]
+		f.Source, f.Key = d.source, d.key
+		if f.Line == 0 && d.tree != nil {
+			f.Line = d.tree.line(f.Path)
+		}
+	}
+	return d.faults
+}
+
+// build makes the Document of a tree without faults.
+func (d *document) build() (*Document, *Refusal) {
+	canonical, err := json.Marshal(map[string]any{
+		"apiVersion": APIVersion, "kind": d.key.Kind,
+		"metadata": map[string]any{"name": d.key.Name, "namespace": d.key.Namespace},
+		"spec":     d.tree.value["spec"],
+	})
+	var typed v1alpha1.ResiliencePolicy
+	if err == nil {
+		err = json.Unmarshal(canonical, &typed)
+	}
+	if err != nil { // the schema has passed it: the types and the schema disagree
+		d.fault("spec", "", err.Error())
+		return nil, &Refusal{Key: d.key, Source: d.source, Faults: d.located()}
+	}
+	for _, f := range CheckMerged(&typed.Spec) {
+		d.fault("spec."+f.Path, f.Value, f.Reason)
+	}
+	if len(d.faults) > 0 {
+		return nil, &Refusal{Key: d.key, Source: d.source, Faults: d.located()}
+	}
+	sum := sha256.Sum256(canonical)
+	return &Document{Key: d.key, Hash: hex.EncodeToString(sum[:]), Canonical: canonical, Source: d.source, Resilience: &typed.Spec}, nil
+}

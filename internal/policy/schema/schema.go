@@ -1,0 +1,147 @@
+// Package schema checks policy documents against the CRD that Kubernetes
+// serves: its structural schema and its CEL rules, evaluated by the API
+// server's own packages. What passes here, kubectl accepts.
+package schema
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"sigs.k8s.io/yaml"
+
+	"meshlite.dev/manifests"
+)
+
+// Fault is one breach of the schema.
+type Fault struct {
+	Path   string // "spec.retry.attempts"
+	Value  string // as written, shortened; "" where there is none
+	Reason string // what would be right
+}
+
+// Validator checks documents of one kind and version. It is immutable.
+type Validator struct {
+	structural *structural.Structural
+	openapi    validation.SchemaValidator
+	rules      *cel.Validator
+}
+
+// For returns the validator of a kind in version v1alpha1, or nil when there is
+// no such kind.
+func For(kind string) *Validator { return all()[kind] }
+
+// Kinds returns the names of all kinds.
+func Kinds() []string {
+	var out []string
+	for k := range all() {
+		out = append(out, k)
+	}
+	return out
+}
+
+// all compiles the embedded CRDs once; they are part of the program, so a
+// fault in them is a bug.
+var all = sync.OnceValue(func() map[string]*Validator {
+	out := map[string]*Validator{}
+	names, err := fs.Glob(manifests.CRDs, "crds/*.yaml")
+	if err != nil {
+		panic("schema: " + err.Error())
+	}
+	for _, name := range names {
+		raw, err := manifests.CRDs.ReadFile(name)
+		if err != nil {
+			panic("schema: " + err.Error())
+		}
+		kind, v, err := compile(raw)
+		if err != nil {
+			panic(fmt.Sprintf("schema: %s: %v", name, err))
+		}
+		out[kind] = v
+	}
+	return out
+})
+
+func compile(raw []byte) (kind string, v *Validator, err error) {
+	var crd apiextensionsv1.CustomResourceDefinition
+	if err := yaml.UnmarshalStrict(raw, &crd); err != nil {
+		return "", nil, err
+	}
+	if len(crd.Spec.Versions) != 1 {
+		return "", nil, fmt.Errorf("has %d versions, this package knows one", len(crd.Spec.Versions))
+	}
+	var props apiextensions.JSONSchemaProps
+	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(crd.Spec.Versions[0].Schema.OpenAPIV3Schema, &props, nil); err != nil {
+		return "", nil, err
+	}
+	v = &Validator{}
+	if v.structural, err = structural.NewStructural(&props); err != nil {
+		return "", nil, err
+	}
+	if v.openapi, _, err = validation.NewSchemaValidator(&props); err != nil {
+		return "", nil, err
+	}
+	v.rules = cel.NewValidator(v.structural, true, celconfig.PerCallLimit)
+	return crd.Spec.Names.Kind, v, nil
+}
+
+// Validate returns every fault of obj, a document as JSON decodes it (numbers
+// as int64 or float64). The rules run only on what has the right shape.
+func (v *Validator) Validate(obj map[string]any) []Fault {
+	faults := v.unknown(obj)
+	for _, e := range validation.ValidateCustomResource(nil, obj, v.openapi) {
+		faults = append(faults, explain(e))
+	}
+	if len(faults) > 0 {
+		return faults
+	}
+	errs, _ := v.rules.Validate(context.Background(), nil, v.structural, obj, nil, celconfig.RuntimeCELCostBudget)
+	for _, e := range errs {
+		faults = append(faults, explain(e))
+	}
+	return faults
+}
+
+func (v *Validator) unknown(obj map[string]any) []Fault {
+	spec, _ := obj["spec"].(map[string]any)
+	schema, ok := v.structural.Properties["spec"]
+	if spec == nil || !ok {
+		return nil
+	}
+	// Pruning edits what it is given.
+	paths := pruning.PruneWithOptions(clone(spec), &schema, false, structural.UnknownFieldPathOptions{
+		TrackUnknownFieldPaths: true, ParentPath: []string{"spec"},
+	})
+	var faults []Fault
+	for _, p := range paths {
+		faults = append(faults, Fault{Path: p, Reason: v.suggest(p)})
+	}
+	return faults
+}
+
+func clone(x any) any {
+	switch x := x.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(x))
+		for k, e := range x {
+			out[k] = clone(e)
+		}
+		return out
+	case []any:
+		out := make([]any, len(x))
+		for i, e := range x {
+			out[i] = clone(e)
+		}
+		return out
+	default:
+		return x
+	}
+}

@@ -1,0 +1,10 @@
+// Package manifests embeds what is applied to Kubernetes, so that files and
+// other carriers are checked by the very schema that kubectl meets.
+package manifests
+
+import "embed"
+
+// CRDs holds crds/*.yaml, generated from internal/policy/v1alpha1.
+//
+//go:embed crds/*.yaml
+var CRDs embed.FS
