@@ -68,7 +68,7 @@ func (w *world) policy(name, spec string) {
 	if old, ok := w.docs[key]; ok {
 		generation = old.Generation + 1
 	}
-	w.docs[key] = &policy.Document{Key: key, Generation: generation, Source: short + ".yaml", Resilience: s}
+	w.docs[key] = &policy.Document{Key: key, Generation: generation, Hash: spec, Source: short + ".yaml", Resilience: s}
 	w.keys[key] = true
 }
 

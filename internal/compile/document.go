@@ -68,7 +68,10 @@ func (c *Compiler) newDocument(d *policy.Document) *document {
 
 func (c *Compiler) newLayer(l level, d *document, settings []setting) *layer {
 	c.lastLayer++
-	return &layer{id: c.lastLayer, level: l, doc: d, settings: settings}
+	return &layer{
+		id: c.lastLayer, level: l, doc: d, settings: settings,
+		setsProtocol: slices.ContainsFunc(settings, func(s setting) bool { return s.leaf == leafProtocol }),
+	}
 }
 
 // services yields the names of the services that the document targets.

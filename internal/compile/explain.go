@@ -43,5 +43,5 @@ func onRequests(path string, in section) bool {
 		return false
 	}
 	return in&inRoute != 0 || strings.HasPrefix(path, "retry.") || strings.HasPrefix(path, "connection.http2.") ||
-		path == "limits.requests" || path == "limits.pendingRequests" || path == "limits.requestsPerConnection"
+		path == "limits.requests" || path == "limits.requestsPerConnection"
 }

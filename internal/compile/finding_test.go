@@ -1,6 +1,7 @@
 package compile_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -225,5 +226,19 @@ func TestDocumentStatus(t *testing.T) {
 		if (s.Message == "") != (s.Accepted == compile.Accepted) {
 			t.Errorf("%s: message %q", s.Key, s.Message)
 		}
+	}
+}
+
+func TestAnalyzeNeedsNoCatalog(t *testing.T) {
+	w := newWorld(t)
+	w.policy("default/all", `{targetRefs: [{kind: Mesh}], timeouts: {request: 1s}}`)
+	w.policy("default/orders", `{targetRefs: [{kind: Service, name: orders}], retry: {perTryTimeout: 2s}}`)
+	w.policy("team/own", `{targetRefs: [{kind: Service, name: own}], outlierDetection: {panicThresholdPercent: 0}}`)
+	w.policy("team/all", `{targetRefs: [{kind: Mesh}], timeouts: {request: 1s}}`)
+	_, rev := w.take()
+	slices.Reverse(rev.Documents) // in any order
+	want := "MESH0018 orders rp/default/orders@1 spec.retry.perTryTimeout|MESH0021  rp/team/all@1 spec.targetRefs[0]"
+	if got := strings.Join(codes(compile.Analyze(compile.Default(), rev.Documents)), "|"); got != want {
+		t.Errorf("findings = %s, want %s", got, want)
 	}
 }

@@ -57,7 +57,7 @@ func (c *Compiler) updateDocument(key policy.Key, rev policy.Revision, stale map
 	name := key.String()
 	old, _ := c.documents.Get(name)
 	now := find(rev.Documents, name)
-	if old != nil && now == old.Document {
+	if old != nil && now != nil && sameVersion(old.Document, now) {
 		return false
 	}
 	if old != nil {
@@ -72,6 +72,12 @@ func (c *Compiler) updateDocument(key policy.Key, rev policy.Revision, stale map
 	c.documents = c.documents.Set(name, d)
 	c.index(d, stale)
 	return everything || d.forMesh(c.root)
+}
+
+// sameVersion reports whether a and b cannot differ. Without a hash only the
+// very same value counts.
+func sameVersion(a, b *policy.Document) bool {
+	return a == b || a.Hash != "" && a.Hash == b.Hash && a.Generation == b.Generation && a.Source == b.Source
 }
 
 // find looks a document up in a list sorted by Key.String.

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"meshlite.dev/internal/catalog"
 	"meshlite.dev/internal/compile"
 	"meshlite.dev/internal/mesh"
@@ -113,5 +116,39 @@ func TestAShadowDocumentIsCheckedAndNotInForce(t *testing.T) {
 	w.policy("default/s", `{targetRefs: [{kind: Service, name: orders}], effect: shadow, retry: {perTryTimeout: 2s}}`)
 	if s := w.full().Documents()[0]; s.Accepted != compile.Accepted || !s.Shadow || s.Message == "" {
 		t.Errorf("status = %+v, want Accepted with a word about the shadow", s)
+	}
+}
+
+func TestNothingInForceEverBreaksARule(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t)
+		c := compile.New(compile.Default())
+		for range rapid.IntRange(1, 12).Draw(rt, "updates") {
+			for range rapid.IntRange(0, 4).Draw(rt, "changes") {
+				w.step(rt, append(slices.Clone(harmless), harmful...))
+			}
+			snap, rev := w.take()
+			got, full := c.Update(snap, rev), compile.Full(compile.Default(), snap, rev)
+			broken := map[string]bool{}
+			for _, f := range find(full.Findings(), mesh.CodeInvalidMerge) {
+				broken[f.Service] = true
+			}
+			for name, s := range got.Model.Services.All() {
+				checkSound(rt, name, s.Default)
+				for _, d := range s.ByCaller {
+					checkSound(rt, name, d)
+				}
+				if want, _ := full.Model.Services.Get(name); !broken[name] && !cmp.Equal(want, s) {
+					rt.Fatalf("%s breaks no rule and differs from Full:\n%s", name, cmp.Diff(want, s))
+				}
+			}
+		}
+	})
+}
+
+func checkSound(t *rapid.T, service string, d *mesh.Destination) {
+	r := d.Retry
+	if r.PerTryTimeout > d.Timeouts.Request && d.Timeouts.Request > 0 || r.BackoffBase > r.BackoffMax {
+		t.Fatalf("%s from %q: perTry %s, request %s, base %s, max %s", service, d.Caller, r.PerTryTimeout, d.Timeouts.Request, r.BackoffBase, r.BackoffMax)
 	}
 }

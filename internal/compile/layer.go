@@ -24,6 +24,8 @@ type layer struct {
 	level    level
 	doc      *document // nil for mesh-default and the catalog
 	settings []setting // in schema order
+
+	setsProtocol bool // connection.protocol is among settings
 }
 
 // setting is one field that a layer sets.

@@ -83,7 +83,7 @@ func triesExceedTimeout(m *merged) (remark, bool) {
 	}
 	f, ok := m.about(mesh.CodeTriesExceedTimeout, mesh.Warning, "retry.perTryTimeout", "retry.attempts", "timeouts.request")
 	f.Message = fmt.Sprintf("%d tries of %s with back-off may take %s; the request timeout ends the call after %s",
-		r.Attempts+1, duration(r.PerTryTimeout), duration(need), duration(t.Request))
+		r.Attempts+1, duration(r.PerTryTimeout), need, duration(t.Request))
 	f.Hint = "raise timeouts.request, or lower retry.perTryTimeout or retry.attempts"
 	return f, ok
 }

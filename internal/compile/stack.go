@@ -16,13 +16,18 @@ type stack struct {
 	protocol mesh.Protocol // the catalog's
 }
 
-// key identifies the stack: equal keys, equal merged results.
+// key identifies the stack: equal keys, equal merged results. The catalog's
+// protocol is no part of it where a layer overrides it.
 func (s stack) key() string {
 	b := make([]byte, 0, 8*len(s.layers)+len(s.caller)+8)
+	overridden := false
 	for _, l := range s.layers {
 		b = binary.LittleEndian.AppendUint64(b, l.id)
+		overridden = overridden || l.setsProtocol
 	}
-	b = append(b, s.protocol...)
+	if !overridden {
+		b = append(b, s.protocol...)
+	}
 	if n := len(s.layers); n > 0 && s.layers[n-1].level == levelServiceFrom {
 		b = append(append(b, '/'), s.caller...)
 	}
