@@ -24,8 +24,9 @@ func main() {
 	consul := flag.Bool("consul", false, "take services from a real Consul, started for the demo")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, *consul))
+	code := run(ctx, *consul)
+	stop()
+	os.Exit(code)
 }
 
 func run(ctx context.Context, consul bool) (code int) {

@@ -38,8 +38,9 @@ func main() {
 	tcpAddr := flag.String("tcp", "", "address for a line echo over TCP; empty: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *name, *httpAddr, *grpcAddr, *tcpAddr); err != nil {
+	err := run(ctx, *name, *httpAddr, *grpcAddr, *tcpAddr)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "echo:", err)
 		os.Exit(1)
 	}
