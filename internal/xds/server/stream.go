@@ -41,7 +41,7 @@ type stream struct {
 	deadline  *time.Timer
 	events    []func() // to be called without mu
 
-	gone      bool     // the watch is closed
+	gone bool // the watch is closed
 
 	once    sync.Once
 	done    chan struct{}
