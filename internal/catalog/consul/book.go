@@ -1,0 +1,263 @@
+package consul
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"meshlite.dev/internal/catalog"
+	"meshlite.dev/internal/mesh"
+)
+
+// book is everything the source knows. It reads no clock and makes no
+// request; the Source guards it with one lock.
+type book struct {
+	cfg      Config
+	guard    *catalog.Guard
+	ledger   catalog.Ledger
+	lastGood map[string]*catalog.Service
+
+	watches map[string]*watch
+	// waiting, draining and empty name the watches that time alone moves on,
+	// so that no step looks at all of them.
+	waiting  map[string]*watch    // without a first answer, not yet stood in for
+	draining map[string]time.Time // when the next instance has drained long enough
+	empty    map[string]time.Time // since when nothing is left of a service
+
+	names      map[string]bool // what the latest list named
+	namesKnown bool
+	restaff    bool // the watches may have to change
+	skipped    []catalog.Skipped
+	// protocols are service-defaults; settled once they answered or refused.
+	protocols        map[string]mesh.Protocol
+	protocolsSettled bool
+
+	started   time.Time
+	published bool
+	everRead  bool // some read succeeded since the start
+
+	// epoch counts how often Consul's index went backwards. Answers to
+	// requests of an earlier epoch tell about a state that is no more.
+	epoch    uint64
+	identity string // trust domain, "" unknown
+
+	asking int // confirming reads under way
+
+	list      freshness // of the name list
+	notes     map[string]mesh.Finding
+	rewoundAt time.Time
+	rewind    string // how it showed
+}
+
+// watch is one service in use.
+type watch struct {
+	name     string
+	started  time.Time
+	stop     func() // ends its goroutine
+	again    bool   // drop the index and read directly
+	cancel   func() // ends the read under way; nil between reads
+	answered bool
+	doubtful bool   // no full, direct answer of this epoch yet
+	base     uint64 // highest index of this epoch
+	fresh    freshness
+	// namespace is the server's own, findings those of the latest answer.
+	namespace string
+	findings  []mesh.Finding
+	drained   map[string]time.Time // by endpoint key: since when in maintenance
+}
+
+type freshness struct {
+	at    time.Time
+	index uint64
+	err   string
+}
+
+func newBook(cfg Config) *book {
+	b := &book{
+		cfg: cfg, guard: catalog.NewGuard(catalog.GuardConfig{Settle: settle}), lastGood: map[string]*catalog.Service{},
+		watches: map[string]*watch{}, waiting: map[string]*watch{}, draining: map[string]time.Time{}, empty: map[string]time.Time{},
+		names: map[string]bool{}, protocols: map[string]mesh.Protocol{}, notes: map[string]mesh.Finding{},
+	}
+	for _, s := range cfg.LastGood.Services {
+		b.lastGood[s.Name] = s
+	}
+	return b
+}
+
+// begin notes the start. Last known good that is young holds Consul to its
+// word at once: a restart must not forget what the guard is for.
+func (b *book) begin(now time.Time) {
+	b.started = now
+	if now.Sub(b.cfg.LastGood.At) < seedAge {
+		for _, s := range b.cfg.LastGood.Services {
+			if b.inUse(s.Name) {
+				b.guard.Seed(s.Name, s.Endpoints)
+			}
+		}
+	}
+	if len(b.cfg.Services) > 0 {
+		b.named(b.cfg.Services)
+	}
+}
+
+func (b *book) inUse(name string) bool {
+	return len(b.cfg.Services) == 0 || slices.Contains(b.cfg.Services, name)
+}
+
+// named takes a list of services.
+func (b *book) named(names []string) {
+	b.names = make(map[string]bool, len(names))
+	for _, name := range names {
+		b.names[name] = true
+	}
+	b.namesKnown, b.restaff = true, true
+}
+
+// wanted lists the names that deserve a watch, sorted, and reports those that
+// cannot be served.
+func (b *book) wanted() []string {
+	all := maps.Clone(b.names)
+	for name := range b.lastGood { // until Consul says that it is gone
+		if b.inUse(name) && b.guard.Knows(name) {
+			all[name] = true
+		}
+	}
+	b.skipped = nil
+	var findings []mesh.Finding
+	names := slices.Sorted(maps.Keys(all))
+	names = slices.DeleteFunc(names, func(name string) bool {
+		skip, finding, ok := catalog.CheckName(name)
+		if name == "consul" {
+			skip, ok = catalog.Skipped{Name: name, Reason: "Consul's own servers are not a service of the mesh"}, false
+		} else if !ok {
+			findings = append(findings, finding)
+		}
+		if !ok {
+			b.skipped = append(b.skipped, skip)
+		}
+		return !ok
+	})
+	b.ledger.Report("names", findings)
+	return names
+}
+
+// staff returns the services that need a goroutine now, and ends those that
+// are over. Those already watched go on; the limit meets the others.
+func (b *book) staff(now time.Time) (hire []*watch) {
+	wanted := b.wanted()
+	for name, since := range b.empty {
+		if b.names[name] || b.guard.Suspect(name) {
+			continue
+		}
+		if !b.published || now.Sub(since) >= linger {
+			b.dismiss(name)
+		}
+	}
+	for _, name := range wanted {
+		if b.watches[name] != nil || !b.names[name] && !b.guard.Knows(name) {
+			continue
+		}
+		if len(b.watches) >= b.cfg.MaxWatches {
+			b.skipped = append(b.skipped, unwatched(name, b.cfg.MaxWatches))
+			continue
+		}
+		started := now
+		if !b.namesKnown {
+			started = b.started // named by last known good alone
+		}
+		w := &watch{name: name, started: started, drained: map[string]time.Time{}}
+		b.watches[name], b.waiting[name] = w, w
+		hire = append(hire, w)
+	}
+	b.restaff = false
+	return hire
+}
+
+func (b *book) dismiss(name string) {
+	w := b.watches[name]
+	w.stop()
+	delete(b.watches, name)
+	delete(b.waiting, name)
+	delete(b.draining, name)
+	delete(b.empty, name)
+	delete(b.lastGood, name)
+	b.guard.Forget(name)
+	b.ledger.Delete(name)
+	b.ledger.Report(name, nil)
+}
+
+// rewound starts an epoch: what Consul says from here on comes from an older
+// or another state. Losses that are not believed yet are held, and so are
+// those of the first answer of every service.
+func (b *book) rewound(now time.Time, how string) {
+	b.epoch++
+	b.rewoundAt, b.rewind = now, how
+	b.guard.Doubt(now)
+	for _, w := range b.watches {
+		w.base, w.doubtful = 0, w.answered
+		w.poke()
+	}
+}
+
+// poke makes a watch read directly, now.
+func (w *watch) poke() {
+	w.again = true
+	if w.cancel != nil {
+		w.cancel()
+	}
+}
+
+// failed notes a read of a service that did not succeed.
+func (b *book) failed(w *watch, err error) { w.fresh.err = err.Error() }
+
+// heard takes a service's answer. direct says that it was read without index,
+// consistently, in this epoch.
+func (b *book) heard(now time.Time, w *watch, d described, a answer, direct bool, epoch uint64) {
+	if b.watches[w.name] != w || epoch != b.epoch {
+		return // dismissed, or about to be read again
+	}
+	if a.filtered && len(d.endpoints) == 0 && !b.guard.Knows(w.name) {
+		w.fresh.err = errFiltered
+		return
+	}
+	w.namespace, w.findings = d.namespace, d.findings
+	if a.filtered {
+		w.findings = append(w.findings, hidden(w.name))
+	}
+	b.everRead = true
+	verdict := catalog.Answer{Service: w.name, Endpoints: d.endpoints, Op: a.index}
+	doubtful := w.doubtful
+	if direct && !a.filtered {
+		verdict.Trust = catalog.Confirmed
+		if a.index < w.base {
+			b.rewound(now, wentBack)
+			doubtful = true
+		}
+		if doubtful {
+			verdict.Trust = catalog.Rewound
+		}
+	}
+	first := !w.answered
+	b.answered(now, w, a, direct)
+	b.compose(now, b.guard.Observe(now, verdict)...)
+	if a.filtered && b.guard.Suspect(w.name) {
+		b.guard.Observe(now, catalog.Answer{Service: w.name, Trust: catalog.Refused, Reason: errFiltered})
+	}
+	if first && !b.guard.Suspect(w.name) {
+		delete(b.lastGood, w.name)
+	}
+}
+
+// errFiltered is what a reader is told when the token hides instances.
+const errFiltered = "results filtered by ACLs: the token needs service:read and node:read for every instance"
+
+// answered notes that a service was read.
+func (b *book) answered(now time.Time, w *watch, a answer, direct bool) {
+	w.answered = true
+	if direct && !a.filtered {
+		w.doubtful = false
+	}
+	w.base = max(w.base, a.index)
+	w.fresh = freshness{at: now, index: a.index}
+	delete(b.waiting, w.name)
+}

@@ -1,0 +1,125 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"meshlite.dev/internal/mesh"
+)
+
+// read says how one request is made.
+type read struct {
+	index      uint64 // 0: answered at once, with the header that tells of filtering
+	wait       time.Duration
+	consistent bool // checked with the other servers; only without index
+}
+
+// answer is what comes with every result.
+type answer struct {
+	index    uint64 // 1 or more
+	filtered bool   // the token hides results; only ever true without index, or for lists
+	deny     bool   // ACLs are on, and what is not allowed is denied
+}
+
+func (r read) options(ctx context.Context) (*api.QueryOptions, context.CancelFunc) {
+	limit := direct
+	if r.index > 0 {
+		limit = r.wait + slack
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	q := &api.QueryOptions{WaitIndex: r.index, RequireConsistent: r.consistent && r.index == 0, AllowStale: r.index > 0}
+	if r.index > 0 {
+		q.WaitTime = r.wait
+	}
+	return q.WithContext(ctx), cancel
+}
+
+func answerOf(m *api.QueryMeta) answer {
+	return answer{index: max(m.LastIndex, 1), filtered: m.ResultsFilteredByACLs, deny: m.DefaultACLPolicy == "deny"}
+}
+
+func (c client) health(ctx context.Context, service string, r read) (described, answer, error) {
+	q, cancel := r.options(ctx)
+	defer cancel()
+	entries, m, err := c.api.Health().Service(service, "", false, q)
+	if err != nil {
+		return described{}, answer{}, fmt.Errorf("read the instances of %s: %w", service, err)
+	}
+	return describe(service, entries), answerOf(m), nil
+}
+
+// plain leaves sidecars and gateways out of the name list; Consul's own
+// service remains and is dropped by name.
+const plain = `ServiceKind == ""`
+
+func (c client) names(ctx context.Context, r read) ([]string, answer, error) {
+	q, cancel := r.options(ctx)
+	defer cancel()
+	q.Filter = plain
+	services, m, err := c.api.Catalog().Services(q)
+	if err != nil {
+		return nil, answer{}, fmt.Errorf("read the list of services: %w", err)
+	}
+	names := make([]string, 0, len(services))
+	for name := range services {
+		if name != "consul" {
+			names = append(names, name)
+		}
+	}
+	return names, answerOf(m), nil
+}
+
+// defaults reads the protocols that service-defaults state.
+func (c client) defaults(ctx context.Context, r read) (map[string]mesh.Protocol, answer, error) {
+	q, cancel := r.options(ctx)
+	defer cancel()
+	entries, m, err := c.api.ConfigEntries().List(api.ServiceDefaults, q)
+	if err != nil {
+		return nil, answer{}, fmt.Errorf("read service-defaults: %w", err)
+	}
+	return protocolsOf(entries), answerOf(m), nil
+}
+
+// identity returns a name of this Consul that a rebuilt one does not have: its
+// trust domain. "" where the server does not tell.
+func (c client) identity(ctx context.Context) (string, error) {
+	q, cancel := read{}.options(ctx)
+	defer cancel()
+	roots, _, err := c.api.Connect().CARoots(q)
+	var status api.StatusError
+	if errors.As(err, &status) {
+		return "", nil // service mesh switched off, or not for this token
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the trust domain: %w", err)
+	}
+	return roots.TrustDomain, nil
+}
+
+// token asks whether the token still stands.
+func (c client) tokenStands(ctx context.Context) error {
+	q, cancel := read{}.options(ctx)
+	defer cancel()
+	_, _, err := c.api.ACL().TokenReadSelf(q)
+	if refused(err) {
+		return err
+	}
+	return nil // ACLs switched off, or Consul away: not the token's fault
+}
+
+// refused reports that Consul answered, and that it was about rights.
+func refused(err error) bool {
+	var status api.StatusError
+	return errors.As(err, &status) && status.Code == http.StatusForbidden
+}
+
+// crowded reports that the agent grants this client no more connections.
+func crowded(err error) bool {
+	var status api.StatusError
+	return errors.As(err, &status) && status.Code == http.StatusTooManyRequests
+}
