@@ -26,11 +26,10 @@ func Default() Config { return Config{RootNamespace: "default"} }
 type Compiler struct {
 	root string
 
-	base      *layer                      // mesh-default
-	documents pmap.Map[*document]         // by Key.String
-	meshWide  []*document                 // those that are a layer of every stack, shadow too
-	targeting map[string][]*document      // by service, shadow and not permitted too
-	checks    map[mesh.HealthCheck]*layer // the catalog's checks
+	base      *layer                 // mesh-default
+	documents pmap.Map[*document]    // by Key.String
+	meshWide  []*document            // those that are a layer of every stack, shadow too
+	targeting map[string][]*document // by service, shadow and not permitted too
 	lastLayer uint64
 
 	services map[string]*entry
@@ -46,7 +45,7 @@ func New(cfg Config) *Compiler {
 		cfg = Default()
 	}
 	c := &Compiler{
-		root: cfg.RootNamespace, targeting: map[string][]*document{}, checks: map[mesh.HealthCheck]*layer{},
+		root: cfg.RootNamespace, targeting: map[string][]*document{},
 		services: map[string]*entry{}, memo: memo{},
 	}
 	c.base = c.newLayer(levelDefault, nil, settingsOf(policy.MeshDefault()))

@@ -301,3 +301,24 @@ func TestProtocolOverride(t *testing.T) {
 		t.Errorf("protocol, request timeout = %s, %s; want grpc, 0s", d.Protocol, d.Timeouts.Request)
 	}
 }
+
+func TestAnEmptyListOverridesOnItsWayThroughTheStoreToo(t *testing.T) {
+	p := policy.Decode("orders.yaml", []byte("apiVersion: meshlite.dev/v1alpha1\nkind: ResiliencePolicy\nmetadata: {name: orders}\n"+
+		"spec: {targetRefs: [{kind: Service, name: orders}], retry: {retryOn: [], statusCodes: []}}"))
+	if len(p.Documents) != 1 {
+		t.Fatalf("refused: %+v", p.Refused)
+	}
+	stored, err := policy.DecodeCanonical("orders.yaml", p.Documents[0].Canonical)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range []*policy.Document{p.Documents[0], stored} {
+		w := newWorld(t)
+		w.service("orders", 1)
+		w.docs[doc.Key] = doc
+		d := on(t, w.full(), "orders", "")
+		if len(d.Retry.RetryOn) != 0 || d.Origins["retry.retryOn"].Name != "orders" {
+			t.Errorf("retryOn = %v of %+v, want none, of the document", d.Retry.RetryOn, d.Origins["retry.retryOn"])
+		}
+	}
+}

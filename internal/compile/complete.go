@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -72,7 +73,7 @@ func checkSettings(c mesh.HealthCheck) []setting {
 	for _, f := range []fallback{
 		{"healthCheck.type", string(c.Type)}, {"healthCheck.path", c.Path},
 		{"healthCheck.interval", duration(c.Interval)}, {"healthCheck.timeout", duration(c.Timeout)},
-		{"healthCheck.unhealthyAfter", fmt.Sprint(c.UnhealthyAfter)}, {"healthCheck.healthyAfter", fmt.Sprint(c.HealthyAfter)},
+		{"healthCheck.unhealthyAfter", bounded(c.UnhealthyAfter)}, {"healthCheck.healthyAfter", bounded(c.HealthyAfter)},
 	} {
 		if f.value == "" || f.value == "0s" || f.value == "0" {
 			continue // the built-in value
@@ -82,6 +83,9 @@ func checkSettings(c mesh.HealthCheck) []setting {
 	}
 	return out
 }
+
+// bounded writes a count that the schema can hold.
+func bounded(n uint32) string { return fmt.Sprint(min(n, math.MaxInt32)) }
 
 // replaceCheck leaves out what cannot belong to the check that a document
 // describes by naming its type: every part of the catalog's check, and where

@@ -104,6 +104,9 @@ func convert(spec reflect.Value) mesh.Resilience {
 			}
 		}
 	}
+	if r.RateLimit != nil && r.RateLimit.Requests == 0 {
+		r.RateLimit = nil // a bucket that nobody gave a rate
+	}
 	return r
 }
 

@@ -20,10 +20,11 @@ const (
 
 // layer is what one source says about a destination. Immutable once made.
 type layer struct {
-	id       uint64 // unique within a Compiler; equal ids, equal content
+	id       uint64 // unique within a Compiler; 0 for the catalog's
 	level    level
-	doc      *document // nil for mesh-default and the catalog
-	settings []setting // in schema order
+	doc      *document         // nil for mesh-default and the catalog
+	settings []setting         // in schema order
+	check    *mesh.HealthCheck // of levelCatalog, instead of an id
 
 	setsProtocol bool // connection.protocol is among settings
 }

@@ -3,6 +3,7 @@ package compile
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 
 	"meshlite.dev/internal/policy/v1alpha1"
@@ -41,7 +42,7 @@ func leavesOf(t reflect.Type, prefix string, steps []int) []leaf {
 		if prefix == "" && (name == "targetRefs" || name == "from" || name == "effect") {
 			continue // where the document applies, not what it sets
 		}
-		below := append(steps[:len(steps):len(steps)], i)
+		below := slices.Concat(steps, []int{i})
 		ft := f.Type
 		if ft.Kind() == reflect.Pointer {
 			ft = ft.Elem()
@@ -95,18 +96,14 @@ func (l leaf) set(spec, value reflect.Value) {
 }
 
 // parse makes a value of the field out of what a user would write; it panics
-// on what the field cannot hold, as its callers write constants or what the
-// catalog has checked.
+// on what the field cannot hold, as its callers write constants and counts
+// within bounds.
 func (l leaf) parse(s string) reflect.Value {
-	p := reflect.New(l.typ)
-	if json.Unmarshal([]byte(s), p.Interface()) == nil {
-		return p.Elem()
+	p, raw := reflect.New(l.typ), []byte(s)
+	if l.typ.Elem().Kind() == reflect.String {
+		raw, _ = json.Marshal(s) // a string always has a JSON form
 	}
-	quoted, err := json.Marshal(s)
-	if err == nil {
-		err = json.Unmarshal(quoted, p.Interface())
-	}
-	if err != nil {
+	if err := json.Unmarshal(raw, p.Interface()); err != nil {
 		panic("compile: " + l.path + " cannot be " + s + ": " + err.Error())
 	}
 	return p.Elem()

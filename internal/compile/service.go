@@ -101,7 +101,7 @@ func callersIn(docs []*document, shadow bool) []string {
 func (c *Compiler) stackOf(s *catalog.Service, caller string, docs []*document, shadow bool) stack {
 	layers := []*layer{c.base}
 	if s.HealthCheck != nil {
-		layers = append(layers, c.checkLayer(*s.HealthCheck))
+		layers = append(layers, &layer{level: levelCatalog, settings: checkSettings(*s.HealthCheck), check: s.HealthCheck})
 	}
 	for _, d := range docs {
 		if d.shadow && !shadow {
@@ -116,16 +116,6 @@ func (c *Compiler) stackOf(s *catalog.Service, caller string, docs []*document, 
 	}
 	sortLayers(layers)
 	return stack{layers: layers, caller: caller, protocol: s.Protocol}
-}
-
-// checkLayer is the layer of a check that the catalog describes.
-func (c *Compiler) checkLayer(check mesh.HealthCheck) *layer {
-	l, ok := c.checks[check]
-	if !ok {
-		l = c.newLayer(levelCatalog, nil, checkSettings(check))
-		c.checks[check] = l
-	}
-	return l
 }
 
 // decide appends what is in force for s to uses. A stack that breaks a rule
@@ -150,7 +140,7 @@ func (c *Compiler) decide(uses []use, s stack, old *entry) []use {
 		}
 		cut = next
 	}
-	if before, ok := old.whole(s.caller); ok && !slices.Equal(before.stack.layers, s.layers) {
+	if before, ok := old.whole(s.caller); ok && before.stack.under(s).key() != s.key() {
 		kept := c.memo.acquire(before.stack.under(s))
 		if len(kept.faults) == 0 {
 			c.memo.drop(cut)

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -23,6 +24,9 @@ func (s stack) key() string {
 	overridden := false
 	for _, l := range s.layers {
 		b = binary.LittleEndian.AppendUint64(b, l.id)
+		if l.check != nil {
+			b = fmt.Appendf(b, "%+v", *l.check)
+		}
 		overridden = overridden || l.setsProtocol
 	}
 	if !overridden {
