@@ -62,8 +62,8 @@ soak: ## The tests that find races by luck, SOAK times (20), end-to-end tests th
 	$(GO) test -tags e2e -race -count=3 -p 1 -timeout 90m $(E2E)
 
 golden: ## Rewrite golden files; review the diff as you would code
-	@for dir in $$(grep -rl --include='*_test.go' 'golden\.' internal | xargs -n1 dirname | sort -u); do \
-		$(GO) test "./$$dir" -run Golden -update; \
+	@for dir in $$(grep -rl --include='*_test.go' 'flag.Bool("update"' cmd internal | xargs -n1 dirname | sort -u); do \
+		$(GO) test "./$$dir" -update; \
 	done
 
 ##@ Code
