@@ -93,6 +93,14 @@ func (r *Reloader) NotAfter() time.Time { return r.current.Load().cert.Leaf.NotA
 // Fault returns why the newest files are not in use; nil when they are.
 func (r *Reloader) Fault() *Fault { return r.fault.Load() }
 
+// Problem is the error of Fault; nil when the newest files are in use.
+func (r *Reloader) Problem() error {
+	if f := r.fault.Load(); f != nil {
+		return f.Err
+	}
+	return nil
+}
+
 // Run looks at the files until ctx ends. A content that is broken or half
 // written is reported once, and the old one stays.
 func (r *Reloader) Run(ctx context.Context) error {

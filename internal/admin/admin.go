@@ -1,0 +1,114 @@
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/admin/readiness"
+	"meshlite.dev/internal/catalog"
+	"meshlite.dev/internal/compile"
+	"meshlite.dev/internal/policy"
+	"meshlite.dev/internal/xds/load"
+	"meshlite.dev/internal/xds/resource"
+	"meshlite.dev/internal/xds/server"
+)
+
+// State is what the control plane serves at one moment, immutable.
+type State struct {
+	Snapshot catalog.Snapshot
+	Revision policy.Revision
+	Result   compile.Result
+	Faults   []resource.Fault // messages that validation refused
+	At       time.Time        // when it was published
+}
+
+// Catalog is the part of a catalog.Source that the API shows and steers.
+type Catalog interface {
+	Status() catalog.Status
+	Accept(names []string, all bool) (accepted []string)
+}
+
+// Fleet is the ledger of the stream server.
+type Fleet interface {
+	Proxies() []server.Proxy
+	Proxy(id string) (server.Proxy, bool)
+	Resources(id string) (rs []server.ResourceState, ok bool)
+}
+
+var _ Fleet = (*server.Server)(nil)
+
+// Config is what the API shows. State, Catalog, Fleet, Ready and Hub are
+// required.
+type Config struct {
+	State   func() (State, bool) // false until the first state is served
+	Catalog Catalog
+	Fleet   Fleet
+	Ready   *readiness.Latch
+	Hub     *Hub
+	Version adminapi.Version
+
+	Graph   func(now time.Time) []load.Edge // nil: no load reports
+	Metrics http.Handler                    // nil: no /metrics
+	// Listeners returns what a proxy's listeners would be if it started now,
+	// to find those that need a restart. Nil finds none.
+	Listeners func(server.Node) []*resource.Resource
+	// Checks are asked for GET /v1/doctor, after the API's own.
+	Checks []func(context.Context) []adminapi.Check
+
+	Token string // bearer token; "": none is asked for
+	Pprof bool   // serve /debug/pprof/
+
+	Now func() time.Time // nil is time.Now
+	Log *slog.Logger     // nil is silent
+}
+
+// API serves the admin API. Make one with New.
+type api struct{ Config }
+
+// New returns the handler of the API. It starts nothing.
+func New(cfg Config) http.Handler {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &api{cfg}
+	mux := http.NewServeMux()
+	for path, serve := range map[string]func(*http.Request) (any, error){
+		"/v1/services":            a.services,
+		"/v1/services/{name}":     a.service,
+		"/v1/graph":               a.graph,
+		"/v1/proxies":             a.proxies,
+		"/v1/proxies/{id}":        a.proxy,
+		"/v1/proxies/{id}/config": a.proxyConfig,
+		"/v1/proxies/{id}/diff":   a.proxyDiff,
+		"/v1/policies":            a.policies,
+		"/v1/explain":             a.explain,
+		"/v1/findings":            a.findings,
+		"/v1/doctor":              a.doctor,
+		"/v1/version":             a.version,
+		"/v1/prometheus/targets":  a.targets,
+		"/debug/catalog":          a.debugCatalog,
+		"/debug/model":            a.debugModel,
+		"/debug/snapshot/{id}":    a.debugSnapshot,
+		"/debug/ledger":           a.debugLedger,
+	} {
+		mux.Handle(path, a.guarded(get(reply(serve))))
+	}
+	mux.Handle("/v1/services/accept", a.guarded(post(a.audited(a.accept))))
+	mux.Handle("/v1/watch", a.guarded(get(http.HandlerFunc(a.watch))))
+	mux.Handle("/healthz", get(http.HandlerFunc(healthz)))
+	mux.Handle("/readyz", get(http.HandlerFunc(a.readyz)))
+	if cfg.Metrics != nil {
+		mux.Handle("/metrics", get(cfg.Metrics))
+	}
+	if cfg.Pprof {
+		mux.Handle("/debug/pprof/", a.guarded(pprofPages()))
+	}
+	mux.Handle("/", http.HandlerFunc(notFound))
+	return mux
+}

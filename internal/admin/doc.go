@@ -1,0 +1,25 @@
+// Package admin is the HTTP API through which people, meshctl and Prometheus
+// look at the control plane, and the one write there is: overruling the guard.
+// Its documents are those of adminapi; errors are adminapi.Failure.
+//
+//	GET  /v1/services                  services, their health and policies
+//	GET  /v1/services/{name}           one, with its instances
+//	POST /v1/services/accept           believe what the catalog says was lost
+//	GET  /v1/graph                     who called whom
+//	GET  /v1/proxies                   every sidecar and its state
+//	GET  /v1/proxies/{id}              one
+//	GET  /v1/proxies/{id}/config       what it acknowledged (?type= ?name=)
+//	GET  /v1/proxies/{id}/diff         what it lacks of what it should have
+//	GET  /v1/policies                  documents in force, mesh-default first
+//	GET  /v1/explain                   every effective field (?service= ?caller= ?path= ?field=)
+//	GET  /v1/findings                  what an operator should look at
+//	GET  /v1/doctor                    checks with hints
+//	GET  /v1/version
+//	GET  /v1/watch                     changes as they happen, JSON lines (?service=)
+//	GET  /v1/prometheus/targets        the sidecars, for http_sd
+//	GET  /healthz /readyz /metrics     never behind the token
+//	GET  /debug/{catalog,model,ledger} each stage as JSON; /debug/snapshot/{id}
+//
+// A handler reads what its ports return and keeps nothing. The package knows no
+// protobuf: xds/status turns messages into JSON.
+package admin

@@ -1,0 +1,145 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/compile"
+	"meshlite.dev/internal/mesh"
+	"meshlite.dev/internal/policy"
+)
+
+// defaultKind is the kind under which mesh-default is shown.
+const defaultKind = "ResiliencePolicy"
+
+func (a *api) policies(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	s, err := a.state()
+	if err != nil {
+		return nil, err
+	}
+	builtin, err := meshDefault()
+	if err != nil {
+		return nil, err
+	}
+	out := adminapi.Policies{Revision: RevisionLabel(s.Revision), Items: []adminapi.Policy{builtin}}
+	for _, d := range s.Result.Documents() {
+		row := adminapi.Policy{
+			Kind: d.Key.Kind, Namespace: d.Key.Namespace, Name: d.Key.Name,
+			Targets: d.Targets, Accepted: string(d.Accepted), Message: d.Message,
+		}
+		if d.Document != nil {
+			row.Generation, row.Source, row.Document = d.Document.Generation, d.Document.Source, d.Document.Canonical
+		}
+		if row.Targets == nil {
+			row.Targets = []string{}
+		}
+		out.Items = append(out.Items, row)
+	}
+	return out, nil
+}
+
+// meshDefault is the built-in policy in the shape of a document.
+func meshDefault() (adminapi.Policy, error) {
+	doc, err := json.Marshal(map[string]any{
+		"apiVersion": "meshlite.dev/v1alpha1", "kind": defaultKind,
+		"metadata": map[string]string{"name": mesh.DefaultPolicyName}, "spec": policy.MeshDefault(),
+	})
+	if err != nil {
+		return adminapi.Policy{}, fmt.Errorf("write mesh-default: %w", err)
+	}
+	return adminapi.Policy{
+		Kind: defaultKind, Name: mesh.DefaultPolicyName, Source: "built-in", Targets: []string{"Mesh"},
+		Accepted: string(compile.Accepted), Document: doc,
+	}, nil
+}
+
+// RevisionLabel is a revision as people see it: "12 (3f9c2a1b)".
+func RevisionLabel(r policy.Revision) string {
+	if r.Hash == "" {
+		return fmt.Sprintf("%d (%s)", r.Number, mesh.DefaultPolicyName)
+	}
+	return fmt.Sprintf("%d (%.8s)", r.Number, r.Hash)
+}
+
+// explain lists the effective fields of a destination with their origins.
+func (a *api) explain(r *http.Request) (any, error) {
+	q, err := query(r, "service", "caller", "path", "field")
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.state()
+	if err != nil {
+		return nil, err
+	}
+	if q["service"] == "" {
+		return nil, fail(http.StatusBadRequest, "/v1/explain?service=orders", "parameter %q: must be set", "service")
+	}
+	if p := q["path"]; p != "" && !strings.HasPrefix(p, "/") {
+		return nil, fail(http.StatusBadRequest, "begin it with a slash", "parameter %q: %q is no path", "path", p)
+	}
+	svc, err := serviceOf(s, q["service"])
+	if err != nil {
+		return nil, err
+	}
+	out := adminapi.Explain{
+		Service: svc.Name, Caller: q["caller"], Path: q["path"], Revision: RevisionLabel(s.Revision), Fields: []adminapi.ExplainField{},
+	}
+	for _, f := range compile.Explain(svc.For(q["caller"])) {
+		if inField(f.Path, q["field"]) {
+			out.Fields = append(out.Fields, explainRow(f))
+		}
+	}
+	if len(out.Fields) == 0 {
+		return nil, fail(http.StatusBadRequest, "leave it out to see all fields", "parameter %q: no field %q", "field", q["field"])
+	}
+	return out, nil
+}
+
+// inField reports whether path is field or below it; "" holds every path. The
+// field may begin with "spec.", as in a document.
+func inField(path, field string) bool {
+	field = strings.TrimPrefix(field, "spec.")
+	return field == "" || path == field || strings.HasPrefix(path, field+".")
+}
+
+func explainRow(f compile.Field) adminapi.ExplainField {
+	out := adminapi.ExplainField{
+		Field: f.Path, Value: f.Value, Why: f.Origin.Why, Origin: originRow(f.Origin.DocumentRef, f.Origin.Path, f.Origin.Why),
+	}
+	for _, l := range f.Origin.Lost {
+		out.Lost = append(out.Lost, adminapi.ExplainLost{Origin: originRow(l.DocumentRef, l.Path, l.Why), Value: l.Value, Why: l.Why})
+	}
+	return out
+}
+
+func originRow(ref mesh.DocumentRef, path, why string) adminapi.ExplainOrigin {
+	if ref.IsDefault() {
+		name := mesh.DefaultPolicyName
+		if strings.HasPrefix(why, "catalog") {
+			name = "catalog"
+		}
+		return adminapi.ExplainOrigin{Name: name}
+	}
+	return adminapi.ExplainOrigin{Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name, Generation: ref.Generation, Path: path}
+}
+
+func (a *api) findings(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	s, err := a.state()
+	if err != nil {
+		return nil, err
+	}
+	out := adminapi.Findings{Items: s.Result.Findings()}
+	if out.Items == nil {
+		out.Items = []mesh.Finding{}
+	}
+	return out, nil
+}
