@@ -1,5 +1,6 @@
-// Command gendocs writes docs/reference/KIND.md from each CRD in
-// manifests/crds and, for the values built in, from mesh-default.
+// Command gendocs writes docs/reference: KIND.md from each CRD in
+// manifests/crds and, for the values built in, from mesh-default; metrics.md
+// from a page of /metrics.
 package main
 
 import (
@@ -92,7 +93,7 @@ func run() error {
 			return err
 		}
 	}
-	return nil
+	return metricsPage()
 }
 
 func read(file string, into any) error {

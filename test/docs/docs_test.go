@@ -61,6 +61,36 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestMetricNames looks in the code for every metric that a page speaks of.
+func TestMetricNames(t *testing.T) {
+	root, err := lab.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := regexp.MustCompile(`meshlite_[a-z_]+[a-z]`)
+	inCode, inPages := map[string]bool{}, map[string]bool{}
+	collect := func(dir, suffix string, into map[string]bool) {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && strings.HasSuffix(path, suffix) && !strings.HasSuffix(path, "_test.go") {
+				for _, m := range name.FindAllString(read(t, path), -1) {
+					into[m] = true
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	collect("internal/admin/metrics", ".go", inCode)
+	collect("docs", ".md", inPages)
+	for m := range inPages {
+		if !inCode[m] {
+			t.Errorf("docs speak of the metric %s, which nothing exports", m)
+		}
+	}
+}
+
 // slugs are the anchors that a page's headings get.
 func slugs(text string) map[string]bool {
 	out := map[string]bool{}
