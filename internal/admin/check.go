@@ -17,7 +17,7 @@ func CheckFolder(dir string) func(context.Context) []adminapi.Check {
 		if err != nil {
 			return []adminapi.Check{fault("state folder", "after a restart without it the server knows nothing until the catalog answers", "%s cannot be written: %v", dir, err)}
 		}
-		defer os.Remove(f.Name()) //nolint:errcheck // an empty file that stays harms nobody
+		defer os.Remove(f.Name()) // an empty file that stays harms nobody
 		if _, err := f.WriteString("x"); err != nil {
 			return []adminapi.Check{fault("state folder", "make room on the disk", "%s cannot be written: %v", dir, err)}
 		}

@@ -77,12 +77,13 @@ func decodeLines(t *testing.T, client net.Conn) <-chan adminapi.Event {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/x-ndjson" {
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/x-ndjson" {
 		t.Fatalf("%d %v", resp.StatusCode, resp.Header)
 	}
 	events := make(chan adminapi.Event, 10)
 	go func() {
 		defer close(events)
+		defer resp.Body.Close()
 		for d := json.NewDecoder(resp.Body); ; {
 			var e adminapi.Event
 			if d.Decode(&e) != nil {
@@ -150,6 +151,7 @@ func TestAQueueThatIsFullEndsTheStreamAfterWhatItHolds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer resp.Body.Close()
 		synctest.Wait()
 		burst := make([]adminapi.Event, 300) // within one Publish nobody can read
 		for i := range burst {

@@ -119,7 +119,7 @@ func files(t *testing.T, a *authority, withCA bool) tlsconf.Config {
 }
 
 // handshake connects a client to a server with the reloader's configuration.
-func handshake(t *testing.T, r *tlsconf.Reloader, client *tls.Config) (clientErr, serverErr error, server tls.ConnectionState) {
+func handshake(t *testing.T, r *tlsconf.Reloader, client *tls.Config) (server tls.ConnectionState, clientErr, serverErr error) {
 	t.Helper()
 	lis, err := tls.Listen("tcp", "127.0.0.1:0", r.TLS("h2"))
 	if err != nil {
@@ -151,7 +151,7 @@ func handshake(t *testing.T, r *tlsconf.Reloader, client *tls.Config) (clientErr
 	}
 	tc.Close()
 	<-done
-	return clientErr, serverErr, server
+	return server, clientErr, serverErr
 }
 
 func clientOf(t *testing.T, server *authority, pair ...[]byte) *tls.Config {
@@ -187,7 +187,7 @@ func TestClientsNeedACertificateOfTheCA(t *testing.T) {
 		{"one of another CA is not", clientOf(t, ca, bad, badKey), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			clientErr, serverErr, state := handshake(t, r, tc.client)
+			state, clientErr, serverErr := handshake(t, r, tc.client)
 			if ok := clientErr == nil && serverErr == nil; ok != tc.ok {
 				t.Fatalf("client: %v, server: %v; want ok = %v", clientErr, serverErr, tc.ok)
 			}
