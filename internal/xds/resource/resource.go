@@ -65,6 +65,7 @@ type Set struct {
 // Fault is a message that validation refused: it is not in Resources and its
 // last good version stays.
 type Fault struct {
+	Service            string
 	Type, Name, Caller string
 	Err                error
 	Policies           []string

@@ -1,0 +1,83 @@
+package resource
+
+import (
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+)
+
+// Values of the matched route, as metadata() wrote them.
+const (
+	ofService = "service=%METADATA(ROUTE:meshlite.dev:service)%"
+	byRoute   = "policy=%METADATA(ROUTE:meshlite.dev:routed)%"
+	byCluster = "policy=%METADATA(ROUTE:meshlite.dev:cluster)%"
+)
+
+// reason is what x-mesh-reason says for a response flag, and the list is in
+// docs/troubleshooting.md. Flags:
+// https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
+type reason struct{ flag, says string }
+
+// reasons stand in order: the first flag that a reply carries decides.
+var reasons = []reason{
+	{"NC", "no-cluster " + ofService},
+	{"UO", "overflow " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:limits)%"},
+	{"RL", "rate-limited " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:rateLimit)%"},
+	{"UT", "timeout " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:timeouts)%"},
+	{"SI", "stream-idle " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:timeouts)%"},
+	{"UMSDR", "max-stream-duration " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:timeouts)%"},
+	{"UH", "no-healthy-upstream " + ofService + " " + byCluster},
+	{"UF", "connect-failure " + ofService + " upstream=%UPSTREAM_HOST% tries=%UPSTREAM_REQUEST_ATTEMPT_COUNT% " + byCluster},
+	{"UC", "connection-lost " + ofService + " upstream=%UPSTREAM_HOST% tries=%UPSTREAM_REQUEST_ATTEMPT_COUNT% " + byRoute},
+	{"UR", "upstream-reset " + ofService + " upstream=%UPSTREAM_HOST% tries=%UPSTREAM_REQUEST_ATTEMPT_COUNT% " + byRoute},
+	{"URX", "retries-exhausted " + ofService + " tries=%UPSTREAM_REQUEST_ATTEMPT_COUNT% " + byRoute},
+	{"UPE", "upstream-protocol-error " + ofService + " upstream=%UPSTREAM_HOST% " + byRoute},
+	{"LR", "local-reset " + ofService + " " + byRoute},
+	{"DPE", "bad-request"},
+	{"OM", "overload"},
+	{"DF", "dns-failure host=%REQ(:authority)%"},
+	{"NR", "no-route host=%REQ(:authority)%"},
+}
+
+// localReplies makes every answer of Envoy itself say why. Bodies have no
+// newline at the end: gRPC carries them in grpc-message.
+func localReplies() *hcmv3.LocalReplyConfig {
+	mappers := []*hcmv3.ResponseMapper{unknownHost()}
+	for _, r := range reasons {
+		mappers = append(mappers, &hcmv3.ResponseMapper{Filter: hasFlag(r.flag), HeadersToAdd: []*corev3.HeaderValueOption{header(ReasonHeader, r.says)}})
+	}
+	// What is left says what Envoy calls it, unless the route has said more.
+	other := header(ReasonHeader, "envoy details=%RESPONSE_CODE_DETAILS%")
+	other.AppendAction = corev3.HeaderValueOption_ADD_IF_ABSENT
+	mappers = append(mappers, &hcmv3.ResponseMapper{Filter: statusIs(accesslogv3.ComparisonFilter_GE, 400), HeadersToAdd: []*corev3.HeaderValueOption{other}})
+	return &hcmv3.LocalReplyConfig{Mappers: mappers}
+}
+
+func unknownHost() *hcmv3.ResponseMapper {
+	return &hcmv3.ResponseMapper{
+		Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_AndFilter{AndFilter: &accesslogv3.AndFilter{
+			Filters: []*accesslogv3.AccessLogFilter{hasFlag("NR"), statusIs(accesslogv3.ComparisonFilter_EQ, 404)},
+		}}},
+		HeadersToAdd: []*corev3.HeaderValueOption{header(ReasonHeader, "unknown-host host=%REQ(:authority)%")},
+		BodyFormatOverride: &corev3.SubstitutionFormatString{
+			ContentType: "text/plain",
+			Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
+				Specifier: &corev3.DataSource_InlineString{InlineString: "no service for host %REQ(:authority)%"},
+			}},
+		},
+	}
+}
+
+func hasFlag(flag string) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
+		ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{flag}},
+	}}
+}
+
+func statusIs(op accesslogv3.ComparisonFilter_Op, code uint32) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_StatusCodeFilter{
+		StatusCodeFilter: &accesslogv3.StatusCodeFilter{Comparison: &accesslogv3.ComparisonFilter{
+			Op: op, Value: &corev3.RuntimeUInt32{DefaultValue: code, RuntimeKey: "meshlite.local_reply_status"},
+		}},
+	}}
+}
