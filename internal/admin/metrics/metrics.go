@@ -113,20 +113,23 @@ func (m *Metrics) Disconnected(_, cause string) { m.closed.WithLabelValues(close
 func (m *Metrics) Refused(cause string) { m.refused.WithLabelValues(refuseCause(cause)).Inc() }
 
 var (
-	closeCauses  = []string{"proxy", "slow", "error"}
+	closeCauses  = []string{"proxy", "slow", "drained", "error"}
 	refuseCauses = []string{"not ready", "overload", "draining", "unauthorized", "other"}
 )
 
 // closeCause sorts the server's words into the label's few values.
 func closeCause(cause string) string {
-	switch {
-	case strings.Contains(cause, "slow"):
-		return "slow"
-	case strings.Contains(cause, "closed by the proxy"):
-		return "proxy"
-	default:
-		return "error"
+	for _, known := range []struct{ words, label string }{
+		{"closed by the proxy", "proxy"},
+		{"context canceled", "proxy"}, // its connection broke
+		{"the proxy does not read", "slow"},
+		{"shutting down", "drained"},
+	} {
+		if strings.Contains(cause, known.words) {
+			return known.label
+		}
 	}
+	return "error"
 }
 
 func refuseCause(cause string) string {
