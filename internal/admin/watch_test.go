@@ -73,7 +73,7 @@ func running(t *testing.T, cfg admin.Config) (p *pipes, stop func()) {
 // decodeLines reads an answer of JSON lines until it ends.
 func decodeLines(t *testing.T, client net.Conn) <-chan adminapi.Event {
 	t.Helper()
-	resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+	resp, err := http.ReadResponse(bufio.NewReader(client), nil) //nolint:bodyclose // closed by the goroutine below
 	if err != nil {
 		t.Fatal(err)
 	}
