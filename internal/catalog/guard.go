@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -16,7 +17,7 @@ const (
 	Unconfirmed Trust = iota // an ordinary read: a loss needs a confirming one
 	Confirmed                // read on purpose, consistently, with full rights
 	Refused                  // the confirming read was refused or filtered; Reason says how
-	Rewound                  // confirmed, but by a source whose index went backwards
+	Rewound                  // confirmed, but by a source that went back to an older or another state
 )
 
 // Answer is all that a source says about one service.
@@ -24,7 +25,7 @@ type Answer struct {
 	Service   string
 	Endpoints []mesh.Endpoint // arranged; not read with Refused
 	Trust     Trust
-	Reason    string // Refused only
+	Reason    string // of Refused; of Rewound where it is not the index
 	// Op names the write that made this answer: Consul's index, or the number
 	// of a folder's reading. Losses of one Op happened at once, others one by
 	// one. 0 is unknown, and one of its own.
@@ -211,7 +212,7 @@ func (g *Guard) take(now time.Time, a Answer) {
 	switch {
 	case a.Trust == Rewound:
 		s.asked, s.refusal = false, ""
-		s.hold("index went backwards", now, g.cfg.HoldFor)
+		s.hold(cmp.Or(a.Reason, "index went backwards"), now, g.cfg.HoldFor)
 	case a.Trust == Confirmed:
 		s.asked, s.refusal = false, ""
 		s.confirm(now, g.cfg.Settle)
