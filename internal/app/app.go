@@ -1,0 +1,123 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"meshlite.dev/internal/admin"
+	storefile "meshlite.dev/internal/store/file"
+)
+
+// Run starts xds-server and serves until ctx ends; it then drains and returns
+// nil. An error says what kept it from starting, or what broke for good.
+func Run(ctx context.Context, cfg Config, opts ...Option) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	o := gather(opts)
+	log := newLogger(cfg, o)
+	lis, err := bind(cfg)
+	if err != nil {
+		return err
+	}
+	defer lis.close()
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make --state-dir: %w", err)
+	}
+	state, err := storefile.Open(filepath.Join(cfg.StateDir, "state.json"))
+	if err != nil {
+		return fmt.Errorf("open --state-dir: %w", err)
+	}
+	defer func() {
+		if err := state.Close(); err != nil {
+			log.ErrorContext(ctx, "close state", "err", err)
+		}
+	}()
+	a, err := assemble(ctx, cfg, o, state, log)
+	if err != nil {
+		return err
+	}
+	o.started(lis.addrs())
+	log.InfoContext(ctx, "started", "xds", lis.addrs().XDS, "admin", lis.addrs().Admin, "catalog", cfg.Catalog, "policies", cfg.PolicyDir)
+	err = a.run(ctx, lis)
+	log.InfoContext(context.WithoutCancel(ctx), "stopped", "err", err)
+	return err
+}
+
+// run starts every part under one group: the first fault ends all of them.
+func (a *app) run(ctx context.Context, lis *listening) error {
+	g, ctx := errgroup.WithContext(ctx)
+	parts := []func(context.Context) error{
+		func(ctx context.Context) error { return a.catalog.Run(ctx, a.onCatalog) },
+		a.policies.run,
+		a.builder.run,
+		a.lastGood.run,
+		a.watchReadiness,
+		func(ctx context.Context) error { return admin.FollowGuard(ctx, a.hub, a.catalog) },
+		func(ctx context.Context) error { return a.xds.latch(ctx, a.builder.ready) },
+		func(ctx context.Context) error { return a.xds.serve(ctx, lis.xds) },
+	}
+	for _, r := range a.reload {
+		parts = append(parts, r.Run)
+	}
+	if lis.admin != nil {
+		parts = append(parts, func(ctx context.Context) error { return admin.Serve(ctx, lis.admin, a.handler, a.adminTLS, a.log) })
+	}
+	for _, part := range parts {
+		g.Go(func() error { return part(ctx) })
+	}
+	return g.Wait()
+}
+
+// listening holds the sockets, bound before anything starts: a taken port
+// fails the start.
+type listening struct{ xds, admin net.Listener }
+
+func bind(cfg Config) (*listening, error) {
+	l := &listening{}
+	var err error
+	if l.xds, err = net.Listen("tcp", cfg.XDSAddr); err != nil {
+		return nil, fmt.Errorf("listen for Envoys on --xds-addr %s: %w", cfg.XDSAddr, err)
+	}
+	if !slices.Contains(cfg.Roles, "admin") {
+		return l, nil
+	}
+	if l.admin, err = net.Listen("tcp", cfg.AdminAddr); err != nil {
+		l.close()
+		return nil, fmt.Errorf("listen for meshctl on --admin-addr %s: %w", cfg.AdminAddr, err)
+	}
+	return l, nil
+}
+
+func (l *listening) addrs() Addrs {
+	a := Addrs{XDS: l.xds.Addr().String()}
+	if l.admin != nil {
+		a.Admin = l.admin.Addr().String()
+	}
+	return a
+}
+
+// close releases what was not served; a served socket is closed by its server.
+func (l *listening) close() {
+	for _, s := range []net.Listener{l.xds, l.admin} {
+		if s != nil {
+			_ = s.Close() // closed already where a server owned it
+		}
+	}
+}
+
+func newLogger(cfg Config, o options) *slog.Logger {
+	level, _ := cfg.level() // Validate has seen it
+	opts := &slog.HandlerOptions{Level: level}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(o.logs, opts))
+	}
+	return slog.New(slog.NewTextHandler(o.logs, opts))
+}

@@ -1,0 +1,206 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/credentials"
+
+	"meshlite.dev/internal/admin"
+	"meshlite.dev/internal/admin/metrics"
+	"meshlite.dev/internal/admin/readiness"
+	"meshlite.dev/internal/catalog"
+	"meshlite.dev/internal/catalog/consul"
+	catalogfile "meshlite.dev/internal/catalog/file"
+	"meshlite.dev/internal/mesh"
+	"meshlite.dev/internal/policy"
+	policyfile "meshlite.dev/internal/policy/file"
+	"meshlite.dev/internal/policy/revision"
+	"meshlite.dev/internal/store"
+	"meshlite.dev/internal/tlsconf"
+	"meshlite.dev/internal/version"
+	"meshlite.dev/internal/xds/load"
+	"meshlite.dev/internal/xds/resource"
+	"meshlite.dev/internal/xds/server"
+)
+
+// app is every part, built and not yet running.
+type app struct {
+	catalog  catalog.Source
+	policies *policies
+	inbox    *inbox
+	builder  *builder
+	lastGood *lastGood
+	xds      *xdsRole
+	latch    *readiness.Latch
+	hub      *admin.Hub
+	handler  http.Handler
+	adminTLS *tls.Config
+	reload   map[string]*tlsconf.Reloader // by listener: "xds", "admin"
+	log      *slog.Logger
+}
+
+func assemble(ctx context.Context, cfg Config, o options, state store.Store, log *slog.Logger) (*app, error) {
+	a := &app{inbox: newInbox(), hub: admin.NewHub(nil), reload: map[string]*tlsconf.Reloader{}, log: log}
+	kept, err := a.openCatalog(ctx, cfg, state)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.openPolicies(cfg, state); err != nil {
+		return nil, err
+	}
+	if err := a.openTLS(cfg); err != nil {
+		return nil, err
+	}
+	a.lastGood = &lastGood{store: state, vouched: a.vouched, log: log}
+	a.latch = readiness.New(nil, 0, "catalog", "policies")
+
+	messages := o.resourceConfig(cfg.Egress)
+	registry := prometheus.NewRegistry()
+	// The three refer to each other only while they run: metrics read the
+	// streams, the streams tell the metrics, both read the builder's view.
+	meter := metrics.New(registry, a.sources())
+	var creds credentials.TransportCredentials
+	if r := a.reload["xds"]; r != nil {
+		creds = credentials.NewTLS(r.TLS("h2"))
+	}
+	admit := admission{matchCertificate: cfg.XDSClientCA != "", expired: expiry(a.catalog, kept)}
+	a.xds = newXDS(a.view, messages, creds, admit, admin.Observers{meter, a.hub.Observer()}, log)
+	a.builder = newBuilder(a.inbox, cfg.RootNamespace, messages, a.xds.store.Apply, meter.Built, log)
+	a.builder.changed = a.tell
+	return a, a.openAdmin(cfg, messages, metrics.Handler(registry))
+}
+
+// openCatalog makes the source; kept is what stands in for it until it answers.
+func (a *app) openCatalog(ctx context.Context, cfg Config, state store.Store) (kept catalog.LastGood, err error) {
+	kept, ok, err := loadLastGood(ctx, state)
+	if err != nil {
+		a.log.ErrorContext(ctx, "the last known good catalog is of no use; starting without", "err", err)
+	} else if ok {
+		a.log.InfoContext(ctx, "last known good catalog found", "services", len(kept.Services), "at", kept.At)
+	}
+	switch cfg.Catalog {
+	case "consul":
+		a.catalog, err = consul.New(consul.Config{
+			Addr: cfg.Consul.Addr, Services: cfg.Services, MaxWatches: cfg.Consul.MaxWatches,
+			DrainGrace: cfg.DrainGrace, LastGood: kept, Log: a.log,
+		})
+	default:
+		a.catalog, err = catalogfile.New(catalogfile.Config{Dir: cfg.CatalogDir, Services: cfg.Services, LastGood: kept, Log: a.log})
+	}
+	return kept, err
+}
+
+func (a *app) openPolicies(cfg Config, state store.Store) error {
+	a.policies = &policies{keeper: revision.New(state), put: a.onRevision, log: a.log}
+	if cfg.PolicyDir == "" {
+		return nil
+	}
+	source, err := policyfile.New(policyfile.Config{Dir: cfg.PolicyDir, Quiet: max(cfg.PolicyQuiet, time.Millisecond), Log: a.log})
+	if err != nil {
+		return fmt.Errorf("--policy-dir: %w", err)
+	}
+	a.policies.source = source
+	return nil
+}
+
+func (a *app) openTLS(cfg Config) error {
+	for name, files := range map[string]tlsconf.Config{
+		"xds":   {CertFile: cfg.XDSTLSCert, KeyFile: cfg.XDSTLSKey, ClientCAFile: cfg.XDSClientCA, Log: a.log},
+		"admin": {CertFile: cfg.AdminTLSCert, KeyFile: cfg.AdminTLSKey, Log: a.log},
+	} {
+		if files.CertFile == "" {
+			continue
+		}
+		r, err := tlsconf.Load(files)
+		if err != nil {
+			return fmt.Errorf("--%s-tls-cert: %w", name, err)
+		}
+		a.reload[name] = r
+	}
+	if r := a.reload["admin"]; r != nil {
+		a.adminTLS = r.TLS("h2", "http/1.1")
+	}
+	return nil
+}
+
+func (a *app) openAdmin(cfg Config, messages resource.Config, scrape http.Handler) error {
+	token, err := readToken(cfg.AdminTokenFile)
+	if err != nil {
+		return err
+	}
+	a.handler = admin.New(admin.Config{
+		State: a.state, Catalog: a.catalog, Fleet: a.xds.streams, Ready: a.latch, Hub: a.hub,
+		Version: version.API(revision.Builder), Graph: a.xds.loads.Graph, Metrics: scrape,
+		Listeners: func(n server.Node) []*resource.Resource {
+			rs, _ := resource.Listeners(messages, n.Profile(func(caller, service string) (mesh.Protocol, *mesh.Destination) {
+				return upstream(a.view(), caller, service)
+			}))
+			return rs
+		},
+		Checks: a.checks(cfg), Token: token, Pprof: cfg.Pprof, Log: a.log,
+	})
+	return nil
+}
+
+func readToken(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read --admin-token-file: %w", err)
+	}
+	token := strings.TrimSpace(string(raw))
+	if len(token) < 16 {
+		return "", fmt.Errorf("--admin-token-file %s holds a token of %d characters; use at least 16 (openssl rand -hex 32)", file, len(token))
+	}
+	return token, nil
+}
+
+// sources is what a scrape reads.
+func (a *app) sources() metrics.Sources {
+	return metrics.Sources{
+		Build:   version.Labels(),
+		Catalog: func() catalog.Status { return a.catalog.Status() },
+		Proxies: func() []server.Proxy { return a.xds.streams.Proxies() },
+		Model: func() mesh.Model {
+			if v := a.view(); v != nil {
+				return v.Result.Model
+			}
+			return mesh.Model{}
+		},
+		Findings: func() []mesh.Finding {
+			if v := a.view(); v != nil {
+				return v.Result.Findings()
+			}
+			return nil
+		},
+		Policies: func() metrics.Policies {
+			var p policy.Revision
+			if v := a.view(); v != nil {
+				p = v.Revision
+			}
+			return metrics.Policies{Number: p.Number, Documents: len(p.Documents), Refused: len(p.Refused)}
+		},
+		Edges: func() []load.Edge { return a.xds.loads.Graph(time.Now()) },
+		Loads: func() load.Stats { return a.xds.loads.Stats() },
+		Ready: func() bool { return a.latch.State().Ready },
+		Certificates: func() map[string]time.Time {
+			out := map[string]time.Time{}
+			for _, name := range slices.Sorted(maps.Keys(a.reload)) {
+				out[name] = a.reload[name].NotAfter()
+			}
+			return out
+		},
+	}
+}

@@ -1,0 +1,160 @@
+// Package app joins the parts of xds-server: it reads the settings, opens the
+// sockets, starts every component and waits for all of them. Nothing imports
+// it but cmd/xds-server and tests.
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"meshlite.dev/internal/xds/resource"
+)
+
+// Config is everything that xds-server can be told. Default gives the values
+// of an xds-server without flags; each field carries its flag's name.
+type Config struct {
+	Catalog    string        // catalog: file or consul
+	CatalogDir string        // catalog-dir: folder of service definitions, needed by file
+	Consul     ConsulConfig  // consul-*
+	Services   []string      // services: only these; empty means all
+	DrainGrace time.Duration // drain-grace: how long an instance in maintenance is kept as DRAINING; over 0
+
+	PolicySource  string        // policy-source: dir
+	PolicyDir     string        // policy-dir: empty means mesh-default alone
+	PolicyQuiet   time.Duration // policy-quiet: edits this close together make one revision; 0 takes each at once
+	RootNamespace string        // root-namespace: may target everything
+
+	XDSAddr        string // xds-addr
+	AdminAddr      string // admin-addr
+	XDSTLSCert     string // xds-tls-cert, reloaded on change
+	XDSTLSKey      string // xds-tls-key
+	XDSClientCA    string // xds-client-ca: demands client certificates
+	AdminTLSCert   string // admin-tls-cert, reloaded on change
+	AdminTLSKey    string // admin-tls-key
+	AdminTokenFile string // admin-token-file
+	Insecure       bool   // insecure: other addresses than loopback without credentials
+
+	StateDir string // state-dir
+	Store    string // store: file
+	Roles    []string
+	Egress   resource.Egress // egress: deny or passthrough
+	Pprof    bool            // pprof: /debug/pprof on the admin address
+
+	LogFormat string // log-format: text or json
+	LogLevel  string // log-level: debug, info, warn or error
+}
+
+// ConsulConfig says how Consul is reached. CONSUL_HTTP_TOKEN, CONSUL_CACERT
+// and their like are read by Consul's own client library.
+type ConsulConfig struct {
+	Addr       string // consul-addr: HOST:PORT or URL
+	MaxWatches int    // consul-max-watches: 0 means 150 on plain HTTP and 5,000 on HTTPS
+}
+
+// Default returns the settings of an xds-server without flags.
+func Default() Config {
+	return Config{
+		Catalog: "file", DrainGrace: 30 * time.Second,
+		PolicySource: "dir", PolicyQuiet: 2 * time.Second, RootNamespace: "default",
+		XDSAddr: "127.0.0.1:18000", AdminAddr: "127.0.0.1:18001",
+		StateDir: "./state", Store: "file", Roles: []string{"xds", "admin"},
+		Egress: resource.Deny, LogFormat: "text", LogLevel: "info",
+		Consul: ConsulConfig{Addr: "127.0.0.1:8500"},
+	}
+}
+
+// Validate returns every fault of c, joined, each a sentence that names the
+// setting, its value and what would be right.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	oneOf := func(flag, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			fault("--%s is %q; use %s", flag, value, strings.Join(allowed, " or "))
+		}
+	}
+	oneOf("catalog", c.Catalog, "file", "consul")
+	oneOf("policy-source", c.PolicySource, "dir")
+	oneOf("store", c.Store, "file")
+	oneOf("egress", string(c.Egress), string(resource.Deny), string(resource.Passthrough))
+	oneOf("log-format", c.LogFormat, "text", "json")
+	for _, role := range c.Roles {
+		oneOf("roles", role, "xds", "admin")
+	}
+	if !slices.Contains(c.Roles, "xds") {
+		fault("--roles is %q; xds must be among them", strings.Join(c.Roles, ","))
+	}
+	if c.Catalog == "file" && c.CatalogDir == "" {
+		fault("--catalog file needs --catalog-dir, a folder of Consul service definitions; or use --catalog consul")
+	}
+	if c.DrainGrace <= 0 {
+		fault("--drain-grace is %s; use a duration over 0, such as 30s", c.DrainGrace)
+	}
+	if c.PolicyQuiet < 0 {
+		fault("--policy-quiet is %s; use 0s or more", c.PolicyQuiet)
+	}
+	if c.Consul.MaxWatches < 0 {
+		fault("--consul-max-watches is %d; use 0 for the default or a positive number", c.Consul.MaxWatches)
+	}
+	if _, err := c.level(); err != nil {
+		faults = append(faults, err)
+	}
+	return errors.Join(append(faults, c.validateTrust()...)...)
+}
+
+// validateTrust keeps what has no credentials on the loopback device.
+func (c Config) validateTrust() []error {
+	var faults []error
+	pair := func(a, b, flagA, flagB string) {
+		if (a == "") != (b == "") {
+			faults = append(faults, fmt.Errorf("--%s and --%s go together; only one is set", flagA, flagB))
+		}
+	}
+	pair(c.XDSTLSCert, c.XDSTLSKey, "xds-tls-cert", "xds-tls-key")
+	pair(c.AdminTLSCert, c.AdminTLSKey, "admin-tls-cert", "admin-tls-key")
+	if c.XDSClientCA != "" && c.XDSTLSCert == "" {
+		faults = append(faults, errors.New("--xds-client-ca needs --xds-tls-cert and --xds-tls-key: client certificates come with TLS"))
+	}
+	for _, a := range []struct {
+		flag, addr, need string
+		safe             bool
+	}{
+		{"xds-addr", c.XDSAddr, "--xds-tls-cert, --xds-tls-key and --xds-client-ca", c.XDSTLSCert != "" && c.XDSClientCA != ""},
+		{"admin-addr", c.AdminAddr, "--admin-token-file", c.AdminTokenFile != ""},
+	} {
+		loopback, err := isLoopback(a.addr)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("--%s is %q; use HOST:PORT: %w", a.flag, a.addr, err))
+			continue
+		}
+		if !loopback && !a.safe && !c.Insecure {
+			faults = append(faults, fmt.Errorf("--%s is %q, which others can reach; set %s, or listen on 127.0.0.1, or accept the risk with --insecure", a.flag, a.addr, a.need))
+		}
+	}
+	return faults
+}
+
+func isLoopback(addr string) (bool, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false, err
+	}
+	if host == "localhost" {
+		return true, nil
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback(), nil
+}
+
+func (c Config) level() (slog.Level, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return 0, fmt.Errorf("--log-level is %q; use debug, info, warn or error", c.LogLevel)
+	}
+	return l, nil
+}

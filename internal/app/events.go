@@ -1,0 +1,105 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"meshlite.dev/internal/admin"
+	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/catalog"
+	"meshlite.dev/internal/policy"
+)
+
+// onCatalog takes what the source publishes.
+func (a *app) onCatalog(s catalog.Snapshot) {
+	a.inbox.putCatalog(s, time.Now())
+	a.lastGood.note(s)
+	a.latch.Done("catalog")
+}
+
+// onRevision takes what is in force.
+func (a *app) onRevision(r policy.Revision) {
+	a.inbox.putRevision(r, time.Now())
+	a.latch.Done("policies")
+}
+
+// tell passes a published change on to those who watch.
+func (a *app) tell(before, next admin.State) { a.hub.Publish(admin.Changes(before, next)...) }
+
+// view is what is served now; nil before the first publish.
+func (a *app) view() *admin.State { return a.builder.view.Load() }
+
+func (a *app) state() (admin.State, bool) {
+	if v := a.view(); v != nil {
+		return *v, true
+	}
+	return admin.State{}, false
+}
+
+// vouched tells when the source last answered; false while all that is served
+// comes from last known good.
+func (a *app) vouched() (time.Time, bool) {
+	s := a.catalog.Status()
+	return lastRead(s), !s.Stale
+}
+
+// lastRead is the newest answer of any watch.
+func lastRead(s catalog.Status) time.Time {
+	var at time.Time
+	for _, w := range s.Watches {
+		if w.LastRead.After(at) {
+			at = w.LastRead
+		}
+	}
+	return at
+}
+
+// expiry refuses new proxies while all there is to serve is older than
+// lastGoodMaxAge; connected ones keep what they have.
+func expiry(source catalog.Source, kept catalog.LastGood) func() error {
+	return func() error {
+		if age := time.Since(kept.At); !kept.At.IsZero() && age > lastGoodMaxAge && source.Status().Stale {
+			return fmt.Errorf("the catalog does not answer, and what is known of it is %s old: too old for a new proxy", age.Round(time.Minute))
+		}
+		return nil
+	}
+}
+
+// watchReadiness tells the latch of a source that is away: an alarm, never
+// unreadiness. The sources have no event of their own for it.
+func (a *app) watchReadiness(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		a.latch.Alarm("catalog", alarm(a.catalog.Status()))
+		select {
+		case <-ctx.Done():
+			a.latch.Stop()
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func alarm(s catalog.Status) string {
+	switch {
+	case s.Stale:
+		return "serving last known good: " + s.LastError
+	case !s.Connected && s.LastError != "":
+		return s.LastError
+	case len(s.Holds) > 0:
+		return fmt.Sprintf("%d services are held back from losing instances", len(s.Holds))
+	default:
+		return ""
+	}
+}
+
+// checks are the server's own lines of `meshctl doctor`.
+func (a *app) checks(cfg Config) []func(context.Context) []adminapi.Check {
+	checks := []func(context.Context) []adminapi.Check{admin.CheckFolder(cfg.StateDir)}
+	for name, r := range a.reload {
+		checks = append(checks, admin.CheckCertificate(name, time.Now, r.NotAfter, r.Problem))
+	}
+	return checks
+}

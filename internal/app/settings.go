@@ -1,0 +1,202 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"sigs.k8s.io/yaml"
+
+	"meshlite.dev/internal/xds/resource"
+)
+
+// ConfigAPIVersion and ConfigKind head the document given to --config.
+const (
+	ConfigAPIVersion = "config.meshlite.dev/v1alpha1"
+	ConfigKind       = "ServerConfig"
+	envPrefix        = "MESHLITE_"
+)
+
+// ErrHelp reports that --help was asked for; Usage holds the text.
+var ErrHelp = pflag.ErrHelp
+
+// Inputs are where settings come from; a flag beats the environment, which
+// beats the file.
+type Inputs struct {
+	Args     []string
+	Getenv   func(string) (string, bool)
+	ReadFile func(string) ([]byte, error)
+}
+
+// Parse reads flags, environment and file into a validated Config. Its error
+// joins every fault found.
+func Parse(in Inputs) (Config, error) {
+	cfg := Default()
+	if dir, ok := in.Getenv("STATE_DIRECTORY"); ok && dir != "" {
+		cfg.StateDir, _, _ = strings.Cut(dir, ":") // systemd lists several with colons
+	}
+	if addr, ok := in.Getenv("CONSUL_HTTP_ADDR"); ok && addr != "" {
+		cfg.Consul.Addr = addr
+	}
+	fs, file := flags(&cfg)
+	if err := fs.Parse(in.Args); err != nil {
+		return cfg, err
+	}
+	if rest := fs.Args(); len(rest) > 0 {
+		return cfg, fmt.Errorf("unexpected argument %q: xds-server takes flags only", rest[0])
+	}
+	given := map[string]bool{}
+	fs.Visit(func(f *pflag.Flag) { given[f.Name] = true })
+	err := fromEnvironment(fs, given, in.Getenv)
+	if *file != "" {
+		err = errors.Join(err, fromFile(fs, given, *file, in.ReadFile))
+	}
+	if err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.Validate()
+}
+
+// Usage describes every flag.
+func Usage(w io.Writer) {
+	cfg := Default()
+	fs, _ := flags(&cfg)
+	fmt.Fprintf(w, "xds-server configures Envoy sidecars from a service catalog.\n\nUsage:\n  xds-server [flags]\n\nEach flag is also read from %s<FLAG> and from --config.\n\nFlags:\n%s", envPrefix, fs.FlagUsages())
+}
+
+func flags(c *Config) (*pflag.FlagSet, *string) {
+	fs := pflag.NewFlagSet("xds-server", pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	fs.SortFlags = false
+	fs.StringVar(&c.Catalog, "catalog", c.Catalog, "where services come from: file or consul")
+	fs.StringVar(&c.CatalogDir, "catalog-dir", c.CatalogDir, "folder of Consul service definitions (.json, .hcl), for --catalog file")
+	fs.StringVar(&c.Consul.Addr, "consul-addr", c.Consul.Addr, "Consul agent, HOST:PORT or URL; CONSUL_HTTP_TOKEN, CONSUL_CACERT and their like are honoured")
+	fs.IntVar(&c.Consul.MaxWatches, "consul-max-watches", c.Consul.MaxWatches, "most services to watch; 0 means 150 on plain HTTP, 5000 on HTTPS")
+	fs.StringSliceVar(&c.Services, "services", c.Services, "serve only these services; empty means all")
+	fs.DurationVar(&c.DrainGrace, "drain-grace", c.DrainGrace, "how long an instance in maintenance is kept as DRAINING")
+	fs.StringVar(&c.PolicySource, "policy-source", c.PolicySource, "where policies come from: dir")
+	fs.StringVar(&c.PolicyDir, "policy-dir", c.PolicyDir, "folder of policy documents; none means mesh-default alone")
+	fs.DurationVar(&c.PolicyQuiet, "policy-quiet", c.PolicyQuiet, "edits this close together make one revision")
+	fs.StringVar(&c.RootNamespace, "root-namespace", c.RootNamespace, "namespace whose policies may target everything")
+	fs.StringVar(&c.XDSAddr, "xds-addr", c.XDSAddr, "address for Envoy sidecars")
+	fs.StringVar(&c.AdminAddr, "admin-addr", c.AdminAddr, "address for meshctl, probes and metrics")
+	fs.StringVar(&c.XDSTLSCert, "xds-tls-cert", c.XDSTLSCert, "certificate file of the xDS address, reloaded on change")
+	fs.StringVar(&c.XDSTLSKey, "xds-tls-key", c.XDSTLSKey, "key file of --xds-tls-cert")
+	fs.StringVar(&c.XDSClientCA, "xds-client-ca", c.XDSClientCA, "CA file; sidecars must then show a certificate for their service")
+	fs.StringVar(&c.AdminTLSCert, "admin-tls-cert", c.AdminTLSCert, "certificate file of the admin address, reloaded on change")
+	fs.StringVar(&c.AdminTLSKey, "admin-tls-key", c.AdminTLSKey, "key file of --admin-tls-cert")
+	fs.StringVar(&c.AdminTokenFile, "admin-token-file", c.AdminTokenFile, "file with the bearer token of the admin API")
+	fs.BoolVar(&c.Insecure, "insecure", c.Insecure, "allow other addresses than loopback without credentials")
+	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "folder for state.json: last known good and the revision in force; $STATE_DIRECTORY")
+	fs.StringVar(&c.Store, "store", c.Store, "what keeps the revision in force: file")
+	fs.StringSliceVar(&c.Roles, "roles", c.Roles, "what this process does: xds, admin")
+	fs.StringVar((*string)(&c.Egress), "egress", string(c.Egress), fmt.Sprintf("hosts outside the mesh: %s or %s", resource.Deny, resource.Passthrough))
+	fs.BoolVar(&c.Pprof, "pprof", c.Pprof, "serve /debug/pprof on the admin address")
+	fs.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
+	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
+	file := fs.String("config", "", "file with the same settings: apiVersion "+ConfigAPIVersion+", kind "+ConfigKind)
+	return fs, file
+}
+
+func fromEnvironment(fs *pflag.FlagSet, given map[string]bool, getenv func(string) (string, bool)) error {
+	var faults []error
+	fs.VisitAll(func(f *pflag.Flag) {
+		key := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := getenv(key)
+		if !ok || given[f.Name] {
+			return
+		}
+		given[f.Name] = true
+		if err := fs.Set(f.Name, value); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", key, err))
+		}
+	})
+	return errors.Join(faults...)
+}
+
+// fromFile sets what neither a flag nor the environment did. Keys are the
+// flags' names in camelCase: xdsAddr for --xds-addr.
+func fromFile(fs *pflag.FlagSet, given map[string]bool, name string, read func(string) ([]byte, error)) error {
+	raw, err := read(name)
+	if err != nil {
+		return fmt.Errorf("read --config: %w", err)
+	}
+	var doc struct {
+		APIVersion string         `json:"apiVersion"`
+		Kind       string         `json:"kind"`
+		Spec       map[string]any `json:"spec"`
+	}
+	if err := yaml.UnmarshalStrict(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")), &doc); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if doc.APIVersion != ConfigAPIVersion || doc.Kind != ConfigKind {
+		return fmt.Errorf("%s: apiVersion is %q and kind %q; use %s and %s", name, doc.APIVersion, doc.Kind, ConfigAPIVersion, ConfigKind)
+	}
+	byKey := map[string]*pflag.Flag{}
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Name != "config" {
+			byKey[camel(f.Name)] = f
+		}
+	})
+	var faults []error
+	for _, key := range sortedKeys(doc.Spec) {
+		f, ok := byKey[key]
+		if !ok {
+			faults = append(faults, fmt.Errorf("%s: spec.%s: no such setting; known are %s", name, key, strings.Join(sortedKeys(byKey), ", ")))
+			continue
+		}
+		if given[f.Name] {
+			continue
+		}
+		value, err := scalar(doc.Spec[key])
+		if err == nil {
+			err = fs.Set(f.Name, value)
+		}
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: spec.%s: %w", name, key, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// scalar writes a value of the file as a flag would be given.
+func scalar(v any) (string, error) {
+	switch v := v.(type) {
+	case string, bool, float64, int64:
+		return fmt.Sprint(v), nil
+	case []any:
+		parts := make([]string, len(v))
+		for i, e := range v {
+			s, ok := e.(string)
+			if !ok {
+				return "", fmt.Errorf("element %d is %v; use a string", i, e)
+			}
+			parts[i] = s
+		}
+		return strings.Join(parts, ","), nil
+	default:
+		return "", fmt.Errorf("is %v; use a string, a number, a boolean or a list of strings", v)
+	}
+}
+
+func camel(flag string) string {
+	parts := strings.Split(flag, "-")
+	for i, p := range parts[1:] {
+		parts[i+1] = strings.ToUpper(p[:1]) + p[1:]
+	}
+	return strings.Join(parts, "")
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

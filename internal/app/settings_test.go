@@ -1,0 +1,103 @@
+package app_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"meshlite.dev/internal/app"
+)
+
+type env map[string]string
+
+func (e env) get(key string) (string, bool) {
+	v, ok := e[key]
+	return v, ok
+}
+
+func parseSettings(file string, env env, args ...string) (app.Config, error) {
+	return app.Parse(app.Inputs{Args: args, Getenv: env.get, ReadFile: func(string) ([]byte, error) {
+		if file == "" {
+			return nil, os.ErrNotExist
+		}
+		return []byte(file), nil
+	}})
+}
+
+const head = "apiVersion: config.meshlite.dev/v1alpha1\nkind: ServerConfig\nspec:\n"
+
+func TestAFlagBeatsTheEnvironmentWhichBeatsTheFile(t *testing.T) {
+	file := head + "  catalogDir: from-file\n  drainGrace: 10s\n  logLevel: debug\n  services: [orders, billing]\n"
+	cfg, err := parseSettings(file, env{"MESHLITE_DRAIN_GRACE": "20s", "MESHLITE_CATALOG_DIR": "from-env"},
+		"--config", "server.yaml", "--catalog-dir", "from-flag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.CatalogDir != "from-flag" || cfg.DrainGrace != 20*time.Second || cfg.LogLevel != "debug" || len(cfg.Services) != 2 {
+		t.Errorf("catalog-dir %q, drain-grace %s, log-level %q, services %v", cfg.CatalogDir, cfg.DrainGrace, cfg.LogLevel, cfg.Services)
+	}
+}
+
+func TestConsulAddressAndStateFolderComeFromTheirUsualVariables(t *testing.T) {
+	cfg, err := parseSettings("", env{"CONSUL_HTTP_ADDR": "10.0.0.1:8501", "STATE_DIRECTORY": "/var/lib/meshlite:/other"}, "--catalog", "consul")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Consul.Addr != "10.0.0.1:8501" || cfg.StateDir != "/var/lib/meshlite" {
+		t.Errorf("consul-addr %q, state-dir %q", cfg.Consul.Addr, cfg.StateDir)
+	}
+}
+
+func TestHelpIsNotAFault(t *testing.T) {
+	if _, err := parseSettings("", nil, "--help"); !errors.Is(err, app.ErrHelp) {
+		t.Errorf("--help gave %v", err)
+	}
+}
+
+func TestBadSettingsAreNamedWithTheirCure(t *testing.T) {
+	for _, tc := range []struct {
+		name, file string
+		env        env
+		args       []string
+		want       []string
+	}{
+		{name: "an unknown flag", args: []string{"--catalog-dirr", "x"}, want: []string{"--catalog-dirr"}},
+		{name: "a stray argument", args: []string{"--catalog-dir", "x", "now"}, want: []string{`"now"`, "flags only"}},
+		{name: "the file catalog without a folder", want: []string{"--catalog-dir"}},
+		{name: "several faults are reported together", args: []string{"--catalog", "etcd", "--egress", "maybe", "--log-level", "loud"},
+			want: []string{"--catalog", `"etcd"`, "file or consul", "--egress", `"maybe"`, "--log-level", `"loud"`}},
+		{name: "a bad duration in the environment", env: env{"MESHLITE_DRAIN_GRACE": "soon"}, args: []string{"--catalog-dir", "x"},
+			want: []string{"MESHLITE_DRAIN_GRACE", "soon"}},
+		{name: "an unknown setting in the file", file: head + "  catalogFolder: x\n", args: []string{"--config", "f.yaml"},
+			want: []string{"f.yaml", "spec.catalogFolder", "catalogDir"}},
+		{name: "a field outside spec in the file", file: "catalog: file\n" + head + "  catalogDir: x\n", args: []string{"--config", "f.yaml"},
+			want: []string{"f.yaml", `"catalog"`}},
+		{name: "a setting of the wrong type", file: head + "  catalogDir: {a: 1}\n", args: []string{"--config", "f.yaml"},
+			want: []string{"spec.catalogDir", "use a string"}},
+		{name: "another version of the file", file: "apiVersion: v2\nkind: ServerConfig\n", args: []string{"--config", "f.yaml"},
+			want: []string{`"v2"`, "config.meshlite.dev/v1alpha1"}},
+		{name: "a file that is not there", args: []string{"--config", "f.yaml"}, want: []string{"--config", "not exist"}},
+		{name: "an open xDS address without credentials", args: []string{"--catalog-dir", "x", "--xds-addr", "0.0.0.0:18000"},
+			want: []string{"--xds-addr", "0.0.0.0:18000", "--xds-client-ca", "--insecure"}},
+		{name: "an open admin address without a token", args: []string{"--catalog-dir", "x", "--admin-addr", ":18001"},
+			want: []string{"--admin-addr", "--admin-token-file"}},
+		{name: "a certificate without its key", args: []string{"--catalog-dir", "x", "--xds-tls-cert", "c.pem"},
+			want: []string{"--xds-tls-cert and --xds-tls-key go together"}},
+		{name: "an address without a port", args: []string{"--catalog-dir", "x", "--xds-addr", "localhost"},
+			want: []string{"--xds-addr", "HOST:PORT"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := parseSettings(tc.file, tc.env, tc.args...)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %q", err, want)
+				}
+			}
+		})
+	}
+}
