@@ -91,6 +91,25 @@ func TestMetricNames(t *testing.T) {
 	}
 }
 
+// TestReasonWords finds every word of x-mesh-reason that the code knows on the
+// page that explains them.
+func TestReasonWords(t *testing.T) {
+	root, err := lab.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := read(t, filepath.Join(root, "docs", "troubleshooting.md"))
+	words := regexp.MustCompile(`\{"([A-Z]+)", "([a-z-]+)[" ]`).FindAllStringSubmatch(read(t, filepath.Join(root, "internal", "xds", "resource", "localreply.go")), -1)
+	if len(words) < 10 {
+		t.Fatalf("only %d words found", len(words))
+	}
+	for _, w := range words {
+		if !strings.Contains(page, "| `"+w[2]+"` | "+w[1]+" |") {
+			t.Errorf("docs/troubleshooting.md does not explain %s (flag %s)", w[2], w[1])
+		}
+	}
+}
+
 // slugs are the anchors that a page's headings get.
 func slugs(text string) map[string]bool {
 	out := map[string]bool{}
