@@ -8,7 +8,6 @@ import (
 	"net"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
@@ -139,7 +138,7 @@ func synthesize(typeURL, name string) *resource.Resource {
 	return nil
 }
 
-func (a admission) authorize(ctx context.Context, node *corev3.Node) error {
+func (a admission) authorize(ctx context.Context, service string) error {
 	if a.expired != nil {
 		if err := a.expired(); err != nil {
 			return err
@@ -148,5 +147,5 @@ func (a admission) authorize(ctx context.Context, node *corev3.Node) error {
 	if !a.matchCertificate {
 		return nil
 	}
-	return tlsconf.CheckPeer(ctx, node.GetCluster())
+	return tlsconf.CheckPeer(ctx, service)
 }

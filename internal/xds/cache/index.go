@@ -111,4 +111,3 @@ func (ix *Index) Diff(old *Index, k Kind, caller string) iter.Seq[string] {
 }
 
 func refKey(k Key) string { return string(rune('0'+k.Kind)) + k.Name }
-

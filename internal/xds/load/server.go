@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	loadv3 "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
 	"google.golang.org/grpc"
@@ -28,8 +27,9 @@ type Config struct {
 	PerEndpoint bool
 	MaxEdges    int // callers × callees kept at a time; default 50,000
 
-	// Authorize refuses a stream by its node. Nil lets everybody in.
-	Authorize func(ctx context.Context, node *corev3.Node) error
+	// Authorize refuses a stream by the service its node claims
+	// (node.cluster). Nil lets everybody in.
+	Authorize func(ctx context.Context, service string) error
 }
 
 // Default returns the values of fields that are zero.
@@ -92,7 +92,7 @@ func (s *Server) StreamLoadStats(stream loadv3.LoadReportingService_StreamLoadSt
 		return status.Error(codes.InvalidArgument, "node.cluster is empty: the first message of a stream names the caller")
 	}
 	if s.cfg.Authorize != nil {
-		if err := s.cfg.Authorize(ctx, node); err != nil {
+		if err := s.cfg.Authorize(ctx, node.GetCluster()); err != nil {
 			return status.Error(codes.PermissionDenied, err.Error())
 		}
 	}

@@ -114,11 +114,11 @@ func TestReportsBecomeAGraph(t *testing.T) {
 }
 
 func TestAStreamIsRefused(t *testing.T) {
-	refuse := func(context.Context, *corev3.Node) error { return errors.New("certificate is for billing") }
+	refuse := func(context.Context, string) error { return errors.New("certificate is for billing") }
 	for _, tc := range []struct {
 		name      string
 		cluster   string
-		authorize func(context.Context, *corev3.Node) error
+		authorize func(context.Context, string) error
 		want      codes.Code
 	}{
 		{"when it does not name its service", "", nil, codes.InvalidArgument},

@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/xds/cache"
 	"meshlite.dev/internal/xds/resource"
@@ -31,9 +29,10 @@ type Config struct {
 	// until it exists. A pure function.
 	Synthesize func(typeURL, name string) *resource.Resource
 
-	// Authorize refuses a stream by its node; the error's text reaches the
-	// proxy with PERMISSION_DENIED. Nil lets everybody in.
-	Authorize func(ctx context.Context, node *corev3.Node) error
+	// Authorize refuses a stream by the service its node claims
+	// (node.cluster); the error's text reaches the proxy with
+	// PERMISSION_DENIED. Nil lets everybody in.
+	Authorize func(ctx context.Context, service string) error
 
 	Observer Observer
 	Log      *slog.Logger // nil is silent

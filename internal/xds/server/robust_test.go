@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -116,8 +115,8 @@ func TestOverloadShedsNewStreamsOnly(t *testing.T) {
 }
 
 func TestUnauthorizedNodesAreTurnedAway(t *testing.T) {
-	auth := func(_ context.Context, n *corev3.Node) error {
-		if n.GetCluster() != "client" {
+	auth := func(_ context.Context, service string) error {
+		if service != "client" {
 			return errors.New("the certificate is for client")
 		}
 		return nil

@@ -123,7 +123,7 @@ func (st *stream) open(ctx context.Context) (*request, error) {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	if auth := st.srv.cfg.Authorize; auth != nil {
-		if err := auth(ctx, req.node); err != nil {
+		if err := auth(ctx, st.node.Service); err != nil {
 			st.srv.refuse("unauthorized")
 			return nil, status.Error(codes.PermissionDenied, err.Error())
 		}

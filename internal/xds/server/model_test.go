@@ -1,0 +1,274 @@
+package server_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"meshlite.dev/internal/xds/resource"
+	"meshlite.dev/internal/xds/server"
+	"meshlite.dev/internal/xds/server/xdstest"
+)
+
+// act is one step of a random history.
+type act struct {
+	what    string // publish, remove, withhold, hang, restart, pause, wait
+	service int
+	port    int
+	timeout int // of cluster and route; 3 is refused by the first two proxies
+	route   int // 3 makes a refused route
+	also    int // the route leads there too; -1 nowhere else
+	variant bool
+	envoy   int
+}
+
+func drawActs(t *rapid.T) []act {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) act {
+		return act{
+			what: rapid.SampledFrom([]string{
+				"publish", "publish", "publish", "publish", "publish", "remove", "withhold",
+				"hang", "restart", "pause", "resume", "wait", "settle", "settle",
+			}).Draw(t, "what"),
+			service: rapid.IntRange(0, 4).Draw(t, "service"),
+			port:    rapid.IntRange(1, 3).Draw(t, "port"),
+			timeout: rapid.IntRange(1, 3).Draw(t, "timeout"),
+			route:   rapid.IntRange(1, 3).Draw(t, "route"),
+			also:    rapid.IntRange(-1, 4).Draw(t, "also"),
+			variant: rapid.Bool().Draw(t, "variant"),
+			envoy:   rapid.IntRange(0, 2).Draw(t, "envoy"),
+		}
+	}), 1, 60).Draw(t, "acts")
+}
+
+func name(i int) string { return fmt.Sprint("s", i) }
+
+// set is what a publish of the history makes.
+func (a act) set() resource.Set {
+	set := xdstest.Service(name(a.service), uint32(a.port))
+	set.Resources[0] = xdstest.Cluster(name(a.service), time.Duration(a.timeout)*time.Second)
+	clusters := []string{name(a.service)}
+	if a.also >= 0 && a.also != a.service {
+		clusters = append(clusters, name(a.also))
+	}
+	set.Resources[5] = xdstest.Route(name(a.service), time.Duration(a.route)*time.Second, clusters...)
+	if a.variant {
+		set.Resources = append(set.Resources, xdstest.For(xdstest.Route(name(a.service), 9*time.Second, name(a.service)), "special"))
+	}
+	if a.what == "withhold" {
+		for i := range 2 {
+			set.Resources[i] = xdstest.With(set.Resources[i], resource.Withheld)
+		}
+		direct := xdstest.With(xdstest.Route(name(a.service), 0), resource.IfAbsent)
+		set.Resources[5] = direct
+	}
+	return set
+}
+
+// fleet is three model Envoys: two that refuse some contents, the second of
+// them applying a refused response in part, and one with a policy of its own.
+type fleet struct {
+	r      *rig
+	envoys []*xdstest.Envoy
+	hangs  []func()
+	gates  []*gated
+	paused []bool
+}
+
+func poisonous(typeURL string, x *discoveryv3.Resource) string {
+	for s := range 5 {
+		if r := xdstest.Cluster(name(s), 3*time.Second); r.Type == typeURL && r.Version == x.GetVersion() {
+			return "Error adding/updating cluster(s) " + name(s) + ": bad"
+		}
+		for also := -1; also < 5; also++ {
+			a := act{service: s, also: also, route: 3, timeout: 1, port: 1}
+			if r := a.set().Resources[5]; r.Type == typeURL && r.Version == x.GetVersion() {
+				return "missing ): a(b"
+			}
+		}
+	}
+	return ""
+}
+
+func newFleet(r *rig) *fleet {
+	f := &fleet{r: r, hangs: make([]func(), 3), gates: make([]*gated, 3), paused: make([]bool, 3)}
+	for i, service := range []string{"client", "client", "special"} {
+		e := envoy(fmt.Sprint("e", i), service)
+		e.Partial = i == 1
+		if i < 2 {
+			e.Refuse = poisonous
+		} else { // one build accepts or refuses a content, wherever it runs
+			e.Node.GetUserAgentBuildVersion().GetVersion().MinorNumber = 41
+		}
+		f.envoys = append(f.envoys, e)
+		f.connect(i)
+	}
+	return f
+}
+
+func (f *fleet) connect(i int) {
+	p := f.r.delta()
+	f.gates[i] = &gated{End: xdstest.End{Delta: p}}
+	f.hangs[i] = p.Hang
+	e, g := f.envoys[i], f.gates[i]
+	go func() { _ = e.Run(g) }()
+}
+
+func (f *fleet) resume(i int) {
+	if f.paused[i] {
+		f.gates[i].mu.Unlock()
+		f.paused[i] = false
+	}
+}
+
+func (f *fleet) do(a act) {
+	switch a.what {
+	case "publish", "withhold":
+		f.r.store.Apply([]resource.Set{a.set()})
+	case "remove":
+		f.r.store.Apply([]resource.Set{{Service: name(a.service)}})
+	case "hang":
+		f.resume(a.envoy)
+		f.hangs[a.envoy]()
+		synctest.Wait()
+		f.connect(a.envoy)
+	case "restart":
+		f.resume(a.envoy)
+		f.hangs[a.envoy]()
+		synctest.Wait()
+		old := f.envoys[a.envoy]
+		f.envoys[a.envoy] = &xdstest.Envoy{Node: old.Node, Refuse: old.Refuse, Partial: old.Partial, Violations: old.Faults()}
+		f.connect(a.envoy)
+	case "pause":
+		if !f.paused[a.envoy] {
+			f.gates[a.envoy].mu.Lock()
+			f.paused[a.envoy] = true
+		}
+	case "resume":
+		f.resume(a.envoy)
+	case "wait":
+		for i := range f.envoys {
+			f.resume(i)
+		}
+		<-time.After(6 * time.Second)
+	case "settle":
+		for i := range f.envoys {
+			f.resume(i)
+		}
+		synctest.Wait()
+	}
+}
+
+// check compares what an Envoy has in the end with what it should have.
+func (f *fleet) check(e *xdstest.Envoy) (faults []string) {
+	faults = e.Faults()
+	service := e.Node.GetCluster()
+	clusters := e.Has(resource.ClusterType)
+	for s := range 5 {
+		for _, typ := range []string{resource.ClusterType, resource.EndpointType, resource.RouteType} {
+			has := e.Has(typ)[name(s)]
+			want := f.r.store.Lookup(typ, name(s), service)
+			switch {
+			case want == nil:
+				if has != "" && typ != resource.RouteType && !needed(f.r, e, name(s)) {
+					faults = append(faults, fmt.Sprintf("%s of %s stayed", typ, name(s)))
+				}
+			case want.State == resource.Withheld:
+			case want.State == resource.IfAbsent:
+				if has == "" {
+					faults = append(faults, fmt.Sprintf("%s of %s has no stand-in", typ, name(s)))
+				}
+			case has == want.Version:
+			case e.Refuse != nil && e.Refuse(typ, &discoveryv3.Resource{Name: name(s), Version: want.Version}) != "":
+			case typ == resource.RouteType && leadsNowhere(want, clusters):
+			case typ == resource.EndpointType && clusters[name(s)] == "":
+			default:
+				faults = append(faults, fmt.Sprintf("%s of %s is %q, want %q", typ, name(s), has, want.Version))
+			}
+		}
+	}
+	return faults
+}
+
+// leadsNowhere reports whether a route needs a cluster that the proxy refused
+// or the publisher never made.
+func leadsNowhere(r *resource.Resource, clusters map[string]string) bool {
+	for _, ref := range r.Refs {
+		if clusters[ref.Name] == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// needed reports whether routes of the proxy lead to a cluster.
+func needed(r *rig, e *xdstest.Envoy, cluster string) bool {
+	states, _ := r.srv.Resources(e.Node.GetId())
+	for _, s := range states {
+		rc := &routev3.RouteConfiguration{}
+		if s.Type != resource.RouteType || proto.Unmarshal(s.Body, rc) != nil {
+			continue
+		}
+		for _, vh := range rc.GetVirtualHosts() {
+			for _, route := range vh.GetRoutes() {
+				if route.GetRoute().GetCluster() == cluster {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// Whatever is published, refused, cut and delayed, every prefix of every
+// stream leaves references closed, and in the end every proxy has all that it
+// accepts.
+func TestP6P7P8RandomHistoriesConverge(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		acts := drawActs(rt)
+		var faults []string
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, func(c *server.Config) { c.Window = 2; c.Synthesize = nil }, []resource.Set{}...)
+			r.store.Apply(nil)
+			f := newFleet(r)
+			defer r.stop()
+			for _, a := range acts {
+				f.do(a)
+			}
+			for i := range f.envoys {
+				f.resume(i)
+			}
+			synctest.Wait()
+			nacks := 0
+			for _, e := range f.envoys {
+				nacks += e.Nacks
+			}
+			<-time.After(time.Minute)
+			synctest.Wait()
+			for i, e := range f.envoys {
+				nacks -= e.Nacks
+				for _, x := range f.check(e) {
+					faults = append(faults, fmt.Sprintf("e%d: %s", i, x))
+				}
+			}
+			if nacks != 0 {
+				faults = append(faults, "refusals go on although nothing changes")
+			}
+			for _, p := range r.srv.Proxies() {
+				for _, typ := range p.Types {
+					if typ.InFlight != 0 {
+						faults = append(faults, fmt.Sprintf("%s: %d %s under way in the end", p.ID, typ.InFlight, typ.Type))
+					}
+				}
+			}
+		})
+		if len(faults) > 0 {
+			rt.Fatalf("%q", faults)
+		}
+	})
+}
