@@ -1,0 +1,106 @@
+// Package ctl is meshctl: each command is a function of its arguments, the
+// environment and three streams, so that tests run it as users do.
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes. Those from 64 on are of sysexits.h; 79 is Meshlite's own.
+const (
+	ExitOK          = 0
+	ExitFailure     = 1
+	ExitUsage       = 64 // a flag, an argument or a command that does not exist
+	ExitBadInput    = 65 // a document with faults
+	ExitUnreachable = 69 // no answer from the server
+	ExitFindings    = 79 // the question was answered, and something needs attention
+)
+
+// IO is what a command may touch of the process it runs in.
+type IO struct {
+	In     io.Reader
+	Out    io.Writer // data
+	Err    io.Writer // hints, warnings, errors
+	Getenv func(string) (string, bool)
+}
+
+// exitError ends a command with a code of its own. A nil Err prints nothing:
+// the command has said all.
+type exitError struct {
+	Code int
+	Err  error
+}
+
+// Error implements error.
+func (e *exitError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit code %d", e.Code)
+	}
+	return e.Err.Error()
+}
+
+// Unwrap implements errors.Unwrap.
+func (e *exitError) Unwrap() error { return e.Err }
+
+func usagef(format string, args ...any) error {
+	return &exitError{ExitUsage, fmt.Errorf(format, args...)}
+}
+
+// Run runs meshctl with args (without the program's name) and returns its exit
+// code. Data goes to stdio.Out, all else to stdio.Err.
+func Run(ctx context.Context, args []string, stdio IO) int {
+	root := New(stdio)
+	root.SetArgs(args)
+	root.SetIn(stdio.In)
+	root.SetOut(stdio.Out)
+	root.SetErr(stdio.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	var exit *exitError
+	if !errors.As(err, &exit) {
+		exit = &exitError{ExitFailure, err}
+		if isUsage(err) {
+			exit.Code = ExitUsage
+		}
+	}
+	if exit.Err != nil {
+		fmt.Fprintf(stdio.Err, "meshctl: %v\n", exit.Err)
+	}
+	return exit.Code
+}
+
+// isUsage tells the errors that cobra itself makes of a command line.
+func isUsage(err error) bool {
+	for _, prefix := range []string{"unknown command", "unknown flag", "unknown shorthand flag", "required flag(s)", "flag needs an argument", "invalid argument", "accepts ", "requires at least", "requires at most", "if any flags in the group", "bad flag syntax"} {
+		if strings.HasPrefix(err.Error(), prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// New returns the tree of commands, for Run and for the generated reference.
+func New(stdio IO) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "meshctl",
+		Short:         "See and steer a Meshlite service mesh",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(newProxy(stdio))
+	return root
+}
+
+func newProxy(stdio IO) *cobra.Command {
+	cmd := &cobra.Command{Use: "proxy", Short: "Start, look at and drain the Envoys beside services", Args: cobra.NoArgs}
+	cmd.AddCommand(newProxyBootstrap(stdio), newProxyRun(stdio))
+	return cmd
+}

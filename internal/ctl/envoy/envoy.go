@@ -1,0 +1,138 @@
+// Package envoy runs an Envoy as a child process: start, readiness, drain, end.
+package envoy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// Config says what to run.
+type Config struct {
+	Path      string   // of the binary; looked up on PATH when it has no slash
+	Args      []string // more flags for Envoy
+	Bootstrap []byte   // YAML
+	AdminPort uint16   // as in Bootstrap
+	DrainTime time.Duration
+	Out, Err  io.Writer
+}
+
+// ExitError reports an Envoy that ended by itself.
+type ExitError struct{ Code int }
+
+// Error implements error.
+func (e *ExitError) Error() string { return fmt.Sprintf("envoy ended with exit code %d", e.Code) }
+
+// killAfter is how long Envoy may take from SIGTERM to its end.
+const killAfter = 5 * time.Second
+
+// Run starts Envoy and returns when it has ended. When ctx ends it drains
+// Envoy first and returns nil; a SIGINT or SIGTERM from then on ends Envoy at
+// once. An Envoy that ends otherwise is an *ExitError.
+func Run(ctx context.Context, cfg Config) error {
+	path, err := exec.LookPath(cfg.Path)
+	if err != nil {
+		return fmt.Errorf("find envoy: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "meshlite-sidecar-")
+	if err != nil {
+		return fmt.Errorf("make a folder for the bootstrap: %w", err)
+	}
+	defer os.RemoveAll(dir) // the process ends anyway
+	file := filepath.Join(dir, "bootstrap.yaml")
+	if err := os.WriteFile(file, cfg.Bootstrap, 0o600); err != nil {
+		return fmt.Errorf("write the bootstrap: %w", err)
+	}
+	cmd := exec.Command(path, append([]string{"-c", file, "--disable-hot-restart"}, cfg.Args...)...)
+	cmd.Stdout, cmd.Stderr = cfg.Out, cfg.Err
+	cmd.SysProcAttr = childAttr() // a Ctrl-C reaches us alone
+	// Linux ties the death signal to the thread that starts the child.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", path, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	return attend(ctx, cfg, cmd.Process, ended)
+}
+
+// attend stays with a started Envoy until it ends.
+func attend(ctx context.Context, cfg Config, process *os.Process, ended <-chan error) error {
+	watch, stop := context.WithCancel(ctx)
+	ready := make(chan struct{})
+	go func() {
+		defer close(ready)
+		admin := newAdmin(cfg.AdminPort)
+		if admin.waitReady(watch) == nil {
+			fmt.Fprintln(cfg.Err, "meshctl: ready: the first complete configuration is in force")
+		}
+	}()
+	defer func() { stop(); <-ready }()
+	select {
+	case err := <-ended:
+		return exit(err)
+	case <-ctx.Done():
+	}
+	return drain(cfg, process, ended)
+}
+
+// drain lets calls under way end, then ends Envoy.
+func drain(cfg Config, process *os.Process, ended <-chan error) error {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(again)
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.DrainTime)
+	defer cancel()
+	fmt.Fprintf(cfg.Err, "meshctl: draining for up to %s\n", cfg.DrainTime)
+	drained := make(chan error, 1)
+	go func() { drained <- newAdmin(cfg.AdminPort).drain(ctx) }()
+	select {
+	case <-ended:
+		cancel()
+		<-drained
+		return nil
+	case <-again:
+		cancel()
+		<-drained
+	case err := <-drained:
+		if err != nil {
+			fmt.Fprintf(cfg.Err, "meshctl: %v\n", err)
+		}
+	}
+	return end(process, ended)
+}
+
+// end asks Envoy to end, then makes it.
+func end(process *os.Process, ended <-chan error) error {
+	_ = process.Signal(syscall.SIGTERM) // it may be gone already
+	select {
+	case <-ended:
+	case <-time.After(killAfter):
+		_ = process.Kill()
+		<-ended
+	}
+	return nil
+}
+
+// exit turns the end of a process that nobody asked to end into an error.
+func exit(err error) error {
+	var failed *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &failed) && failed.ExitCode() > 0:
+		return &ExitError{failed.ExitCode()}
+	case errors.As(err, &failed): // by a signal
+		return &ExitError{128 + int(failed.Sys().(syscall.WaitStatus).Signal())}
+	}
+	return fmt.Errorf("wait for envoy: %w", err)
+}
