@@ -49,4 +49,3 @@ func onHeap(action string, share float64) *overloadv3.OverloadAction {
 		TriggerOneof: &overloadv3.Trigger_Threshold{Threshold: &overloadv3.ThresholdTrigger{Value: share}},
 	}}}
 }
-
