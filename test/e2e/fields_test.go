@@ -16,9 +16,10 @@ import (
 
 const (
 	cluster  = "cluster"
-	route    = "safe route"  // of GET, HEAD and OPTIONS
-	rest     = "other route" // of all other methods
-	listener = "listener"    // on a local port
+	route    = "safe route"   // of GET, HEAD and OPTIONS
+	rest     = "other route"  // of all other methods
+	bucket   = "virtual host" // which both routes share
+	listener = "listener"     // on a local port
 )
 
 // fields says for every field of ResiliencePolicy what a real Envoy then has
@@ -109,9 +110,9 @@ var fields = []struct {
 	{"healthCheck.unhealthyAfter", `healthCheck: {type: HTTP, path: /, unhealthyAfter: 4}`, "", cluster, []string{"health_checks.0.unhealthy_threshold", `4`}},
 	{"healthCheck.healthyAfter", `healthCheck: {type: HTTP, path: /, healthyAfter: 2}`, "", cluster, []string{"health_checks.0.healthy_threshold", `2`}},
 
-	{"rateLimit.perCaller.requests", `rateLimit: {perCaller: {requests: 21, per: 2s, burst: 22}}`, "", route, []string{"~", `~"tokens_per_fill":21`}},
-	{"rateLimit.perCaller.per", `rateLimit: {perCaller: {requests: 21, per: 2s, burst: 22}}`, "", route, []string{"~", `~"fill_interval":"2s"`}},
-	{"rateLimit.perCaller.burst", `rateLimit: {perCaller: {requests: 21, per: 2s, burst: 22}}`, "", route, []string{"~", `~"max_tokens":22`}},
+	{"rateLimit.perCaller.requests", `rateLimit: {perCaller: {requests: 21, per: 2s, burst: 22}}`, "", bucket, []string{"~", `~"tokens_per_fill":21`}},
+	{"rateLimit.perCaller.per", `rateLimit: {perCaller: {requests: 21, per: 2s, burst: 22}}`, "", bucket, []string{"~", `~"fill_interval":"2s"`}},
+	{"rateLimit.perCaller.burst", `rateLimit: {perCaller: {requests: 21, per: 2s, burst: 22}}`, "", bucket, []string{"~", `~"max_tokens":22`}},
 
 	{"connection.protocol", `connection: {protocol: http2}`, "", cluster, []string{"~", `~http2_protocol_options`}},
 	{"connection.http2.keepaliveInterval", `connection: {protocol: http2, http2: {keepaliveInterval: 31s, keepaliveTimeout: 5s}}`, "", cluster, []string{"~", `~"interval":"31s"`}},
@@ -227,6 +228,8 @@ func (d configDump) part(where, service string) any {
 	switch where {
 	case cluster:
 		return d.clusters[service]
+	case bucket:
+		return at(d.routes[service], "virtual_hosts.0.typed_per_filter_config")
 	case listener:
 		for name, l := range d.listeners {
 			if strings.HasPrefix(name, "upstream/"+service+"/") {

@@ -21,7 +21,7 @@ func TestObserve(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	es := l.Service("orders", 2)
-	l.Policies.Write("orders.yaml", policyYAML("orders", "\n  retry: {attempts: 3}"))
+	l.Policies.Write("orders.yaml", policyYAML("orders", "\n  retry: {attempts: 3}\n  outlierDetection: {mode: Monitor}"))
 	l.StartServer()
 	client := l.Sidecar("client")
 	client.WaitStatus("http://orders/", http.StatusOK, 10*time.Second)

@@ -48,7 +48,8 @@ func New(cfg Config) (*Source, error) {
 // Run watches Consul until ctx ends. Its error, only before the first publish,
 // is a token that Consul refuses or misses.
 func (s *Source) Run(ctx context.Context, publish func(catalog.Snapshot)) error {
-	ctx, fail := context.WithCancelCause(ctx)
+	parent := ctx
+	ctx, fail := context.WithCancelCause(parent)
 	var crew sync.WaitGroup
 	defer s.client.transport.CloseIdleConnections()
 	defer crew.Wait()
@@ -67,10 +68,10 @@ func (s *Source) Run(ctx context.Context, publish func(catalog.Snapshot)) error 
 	for {
 		select {
 		case <-ctx.Done():
-			if err := context.Cause(ctx); err != ctx.Err() {
-				return err
+			if parent.Err() != nil {
+				return nil
 			}
-			return nil
+			return context.Cause(ctx)
 		case <-s.wake:
 		case <-timer.C:
 		}

@@ -22,7 +22,6 @@ type reason struct{ flag, says string }
 var reasons = []reason{
 	{"NC", "no-cluster " + ofService},
 	{"UO", "overflow " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:limits)%"},
-	{"RL", "rate-limited " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:rateLimit)%"},
 	{"UT", "timeout " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:timeouts)%"},
 	{"SI", "stream-idle " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:timeouts)%"},
 	{"UMSDR", "max-stream-duration " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:timeouts)%"},

@@ -11,8 +11,9 @@ import (
 const rateLimitFilter = "envoy.filters.http.local_ratelimit"
 
 // bucket is the caller's token bucket; an empty one answers 429, and a gRPC
-// call RESOURCE_EXHAUSTED.
-func bucket(r *mesh.RateLimit) *localv3.LocalRateLimit {
+// call RESOURCE_EXHAUSTED. Envoy sets no response flag then, so the reason
+// comes with the bucket.
+func bucket(service string, r *mesh.RateLimit, by mesh.DocumentRef) *localv3.LocalRateLimit {
 	all := &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{Numerator: 100}}
 	return &localv3.LocalRateLimit{
 		StatPrefix: "rate_limit",
@@ -24,6 +25,9 @@ func bucket(r *mesh.RateLimit) *localv3.LocalRateLimit {
 		FilterEnabled:                  all,
 		FilterEnforced:                 all,
 		RateLimitedAsResourceExhausted: true,
+		ResponseHeadersToAdd: []*corev3.HeaderValueOption{
+			header(ReasonHeader, "rate-limited service="+service+" policy="+by.String()),
+		},
 	}
 }
 

@@ -41,7 +41,7 @@ func routes(cfg Config, service string, d *mesh.Destination) *routev3.RouteConfi
 	rc := configuration(cfg, service, rs...)
 	if d.RateLimit != nil {
 		// On the virtual host, so that both routes share one bucket.
-		rc.VirtualHosts[0].TypedPerFilterConfig = map[string]*anypb.Any{rateLimitFilter: pack(bucket(d.RateLimit))}
+		rc.VirtualHosts[0].TypedPerFilterConfig = map[string]*anypb.Any{rateLimitFilter: pack(bucket(service, d.RateLimit, d.RateLimitBy))}
 	}
 	return rc
 }
@@ -87,11 +87,10 @@ func route(service, name string, d *mesh.Destination, retry *routev3.RetryPolicy
 // decided names the documents behind each reason of a reply.
 func decided(d *mesh.Destination) map[string]string {
 	return map[string]string{
-		"limits":    d.LimitsBy.String(),
-		"timeouts":  d.TimeoutsBy.String(),
-		"rateLimit": d.RateLimitBy.String(),
-		"routed":    d.Route.String(),
-		"cluster":   d.Cluster.String(),
+		"limits":   d.LimitsBy.String(),
+		"timeouts": d.TimeoutsBy.String(),
+		"routed":   d.Route.String(),
+		"cluster":  d.Cluster.String(),
 	}
 }
 

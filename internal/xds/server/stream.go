@@ -125,6 +125,7 @@ func (st *stream) open(ctx context.Context) (*request, error) {
 	if auth := st.srv.cfg.Authorize; auth != nil {
 		if err := auth(ctx, st.node.Service); err != nil {
 			st.srv.refuse("unauthorized")
+			st.srv.cfg.Log.WarnContext(ctx, "proxy refused", "node", st.node.ID, "service", st.node.Service, "err", err)
 			return nil, status.Error(codes.PermissionDenied, err.Error())
 		}
 	}
