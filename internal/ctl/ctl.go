@@ -89,18 +89,28 @@ func isUsage(err error) bool {
 
 // New returns the tree of commands, for Run and for the generated reference.
 func New(stdio IO) *cobra.Command {
+	s := &session{IO: stdio}
 	root := &cobra.Command{
 		Use:           "meshctl",
 		Short:         "See and steer a Meshlite service mesh",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return s.checkOutput()
+		},
 	}
-	root.AddCommand(newProxy(stdio))
+	s.flags(root.PersistentFlags())
+	root.AddCommand(s.serviceCmd(), s.proxyCmd(), s.policyCmd(), s.doctorCmd(), s.versionCmd())
 	return root
 }
 
-func newProxy(stdio IO) *cobra.Command {
-	cmd := &cobra.Command{Use: "proxy", Short: "Start, look at and drain the Envoys beside services", Args: cobra.NoArgs}
-	cmd.AddCommand(newProxyBootstrap(stdio), newProxyRun(stdio))
-	return cmd
+// group is a command that only holds others: alone it shows its help, and a
+// word that it does not know is a usage error.
+func group(use, short string, aliases ...string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Aliases: aliases, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 }

@@ -21,9 +21,13 @@ type admin struct {
 	client *http.Client
 }
 
-func newAdmin(port uint16) admin {
-	return admin{fmt.Sprintf("http://127.0.0.1:%d", port), &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
+func newAdmin(addr string) admin {
+	return admin{"http://" + addr, &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
 }
+
+// Drain closes the listeners of the Envoy whose admin interface is at addr,
+// HOST:PORT, and returns when no call is under way. Envoy itself goes on.
+func Drain(ctx context.Context, addr string) error { return newAdmin(addr).drain(ctx) }
 
 // waitReady returns nil once Envoy is LIVE, which it is when the first answer
 // of every type it waits for is in force.

@@ -25,6 +25,8 @@ type Config struct {
 	Out, Err  io.Writer
 }
 
+func (c Config) admin() string { return fmt.Sprintf("127.0.0.1:%d", c.AdminPort) }
+
 // ExitError reports an Envoy that ended by itself.
 type ExitError struct{ Code int }
 
@@ -71,7 +73,7 @@ func attend(ctx context.Context, cfg Config, process *os.Process, ended <-chan e
 	ready := make(chan struct{})
 	go func() {
 		defer close(ready)
-		admin := newAdmin(cfg.AdminPort)
+		admin := newAdmin(cfg.admin())
 		if admin.waitReady(watch) == nil {
 			fmt.Fprintln(cfg.Err, "meshctl: ready: the first complete configuration is in force")
 		}
@@ -94,7 +96,7 @@ func drain(cfg Config, process *os.Process, ended <-chan error) error {
 	defer cancel()
 	fmt.Fprintf(cfg.Err, "meshctl: draining for up to %s\n", cfg.DrainTime)
 	drained := make(chan error, 1)
-	go func() { drained <- newAdmin(cfg.AdminPort).drain(ctx) }()
+	go func() { drained <- newAdmin(cfg.admin()).drain(ctx) }()
 	select {
 	case <-ended:
 		cancel()

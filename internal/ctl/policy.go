@@ -1,0 +1,197 @@
+package ctl
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/mesh"
+	"meshlite.dev/internal/policy"
+)
+
+func (s *session) policyCmd() *cobra.Command {
+	cmd := group("policy", "Check policies, and see which one decides what", "policies", "pol")
+	cmd.AddCommand(s.policyValidate(), s.policyExplain())
+	return cmd
+}
+
+func (s *session) policyValidate() *cobra.Command {
+	var files []string
+	cmd := &cobra.Command{
+		Use: "validate -f FILE…", Args: cobra.NoArgs,
+		Short: "Check policy documents as the server does, without one",
+		Long: `Check policy documents as the server does, without one. FILE is a file of YAML
+documents or JSON, a folder of such files, or - for stdin. Every fault is told at
+once, with document, field, value and what would be right. Exit code 65 for faults.`,
+		RunE: func(*cobra.Command, []string) error {
+			if len(files) == 0 {
+				return usagef("name a file or a folder with -f, or -f - for stdin")
+			}
+			var parts []policy.Proposal
+			for _, f := range files {
+				more, err := s.proposals(f)
+				if err != nil {
+					return err
+				}
+				parts = append(parts, more...)
+			}
+			return s.verdict(policy.Join(parts...))
+		},
+	}
+	cmd.Flags().StringSliceVarP(&files, "filename", "f", nil, "file, folder, or - for stdin; repeatable")
+	return cmd
+}
+
+// proposals reads what stands behind one -f.
+func (s *session) proposals(path string) ([]policy.Proposal, error) {
+	if path == "-" {
+		data, err := io.ReadAll(s.In)
+		if err != nil {
+			return nil, fmt.Errorf("read stdin: %w", err)
+		}
+		return []policy.Proposal{policy.Decode("stdin", data)}, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, &exitError{ExitBadInput, fmt.Errorf("read -f: %w", err)}
+	}
+	paths := []string{path}
+	if info.IsDir() {
+		if paths, err = documents(path); err != nil {
+			return nil, err
+		}
+	}
+	var out []policy.Proposal
+	for _, p := range paths {
+		data, err := os.ReadFile(p)
+		if err != nil {
+			return nil, &exitError{ExitBadInput, fmt.Errorf("read -f: %w", err)}
+		}
+		out = append(out, policy.Decode(p, data))
+	}
+	return out, nil
+}
+
+// documents are the files of a folder that the server would read too.
+func documents(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, &exitError{ExitBadInput, fmt.Errorf("read -f: %w", err)}
+	}
+	var paths []string
+	for _, e := range entries {
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) {
+			continue
+		}
+		paths = append(paths, filepath.Join(dir, e.Name()))
+	}
+	return paths, nil
+}
+
+// verdict is what validate prints.
+type verdict struct {
+	Valid  []string      `json:"valid"` // "ResiliencePolicy/default/orders"
+	Faults []policyFault `json:"faults"`
+}
+
+type policyFault struct {
+	Source   string `json:"source"`
+	Line     int    `json:"line,omitempty"`
+	Document string `json:"document,omitempty"`
+	Path     string `json:"path,omitempty"`
+	Value    string `json:"value,omitempty"`
+	Reason   string `json:"reason"`
+}
+
+func (s *session) verdict(p policy.Proposal) error {
+	v := verdict{Valid: []string{}, Faults: []policyFault{}}
+	for _, d := range p.Documents {
+		v.Valid = append(v.Valid, d.Key.String())
+	}
+	for _, r := range p.Refused {
+		for _, f := range r.Faults {
+			out := policyFault{Source: f.Source, Line: f.Line, Path: f.Path, Value: f.Value, Reason: f.Reason}
+			if f.Key != (policy.Key{}) {
+				out.Document = f.Key.String()
+			}
+			v.Faults = append(v.Faults, out)
+			if !s.structured() {
+				s.hint("%v", f)
+			}
+		}
+	}
+	switch {
+	case s.structured():
+		if err := s.show(v, table{}); err != nil {
+			return err
+		}
+	default:
+		for _, d := range v.Valid {
+			fmt.Fprintf(s.Out, "%s is valid\n", d)
+		}
+	}
+	switch {
+	case len(v.Faults) > 0:
+		return &exitError{ExitBadInput, fmt.Errorf("%s in %d of %d documents", count(len(v.Faults), "fault"), len(p.Refused), len(p.Refused)+len(p.Documents))}
+	case len(v.Valid) == 0:
+		s.hint("no document in it")
+	}
+	return nil
+}
+
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+func (s *session) policyExplain() *cobra.Command {
+	var from, path, field string
+	cmd := &cobra.Command{
+		Use: "explain SERVICE", Args: cobra.ExactArgs(1), ValidArgsFunction: s.completeServices,
+		Short: "Show every value in force for a service, and the document it comes from",
+		Example: `  meshctl policy explain orders
+  meshctl policy explain orders --from checkout --field retry`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q := url.Values{"service": {args[0]}}
+			for k, v := range map[string]string{"caller": from, "path": path, "field": field} {
+				if v != "" {
+					q.Set(k, v)
+				}
+			}
+			var e adminapi.Explain
+			if err := s.get(cmd.Context(), "/v1/explain?"+q.Encode(), &e); err != nil {
+				return err
+			}
+			t := table{head: []string{"FIELD", "VALUE", "FROM", "WHY"}}
+			for _, f := range e.Fields {
+				t.add(f.Field, f.Field, f.Value, origin(f.Origin), f.Why)
+				if s.output == "wide" || field != "" {
+					for _, l := range f.Lost {
+						t.add(f.Field, "  not", l.Value, origin(l.Origin), l.Why)
+					}
+				}
+			}
+			return s.show(e, t)
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "as this caller sees it")
+	cmd.Flags().StringVar(&path, "path", "", "for this path")
+	cmd.Flags().StringVar(&field, "field", "", "only this field and those below it, such as retry; shows what lost, too")
+	return cmd
+}
+
+func origin(o adminapi.ExplainOrigin) string {
+	if o.Kind == "" {
+		return o.Name
+	}
+	return mesh.DocumentRef{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, Generation: o.Generation}.String()
+}

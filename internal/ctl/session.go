@@ -1,0 +1,189 @@
+package ctl
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"meshlite.dev/internal/admin/adminapi"
+)
+
+const defaultServer = "http://127.0.0.1:18001"
+
+// session is what the commands of one run share: where the server is and how
+// answers are printed.
+type session struct {
+	IO
+	server    string
+	tokenFile string
+	caFile    string
+	timeout   time.Duration // of one request; a watch has none
+	output    string
+}
+
+func (s *session) flags(fs *pflag.FlagSet) {
+	fs.StringVar(&s.server, "server", "", "admin API of xds-server (default $MESHCTL_SERVER, else "+defaultServer+")")
+	fs.StringVar(&s.tokenFile, "token-file", "", "file with the bearer token of the admin API (default $MESHCTL_TOKEN_FILE; $MESHCTL_TOKEN holds the token itself)")
+	fs.StringVar(&s.caFile, "ca-file", "", "CA that proves an https server (default $MESHCTL_CA_FILE, else the system's)")
+	fs.DurationVar(&s.timeout, "timeout", 10*time.Second, "of one request")
+	fs.StringVarP(&s.output, "output", "o", "table", "table, wide, json, yaml or name")
+}
+
+// env returns a flag's value, or that of an environment variable.
+func (s *session) env(flag, variable string) string {
+	if flag != "" {
+		return flag
+	}
+	v, _ := s.Getenv(variable)
+	return v
+}
+
+func (s *session) base() (string, error) {
+	text := s.env(s.server, "MESHCTL_SERVER")
+	if text == "" {
+		text = defaultServer
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", usagef("--server is %q; use a URL such as %s", text, defaultServer)
+	}
+	return strings.TrimSuffix(text, "/"), nil
+}
+
+func (s *session) token() (string, error) {
+	file := s.env(s.tokenFile, "MESHCTL_TOKEN_FILE")
+	if file == "" {
+		t, _ := s.Getenv("MESHCTL_TOKEN")
+		return t, nil
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return "", usagef("read --token-file: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+func (s *session) transport() (http.RoundTripper, error) {
+	t := &http.Transport{DisableKeepAlives: true, ForceAttemptHTTP2: true}
+	file := s.env(s.caFile, "MESHCTL_CA_FILE")
+	if file == "" {
+		return t, nil
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usagef("read --ca-file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(raw) {
+		return nil, usagef("--ca-file %s holds no PEM certificate", file)
+	}
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return t, nil
+}
+
+// get reads a JSON page into v.
+func (s *session) get(ctx context.Context, path string, v any) error {
+	return s.call(ctx, http.MethodGet, path, nil, v)
+}
+
+// call sends body as JSON, unless it is nil, and reads the answer into v.
+func (s *session) call(ctx context.Context, method, path string, body, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	stream, err := s.open(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	raw, err := io.ReadAll(stream)
+	if err == nil {
+		err = json.Unmarshal(raw, v)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+// open sends a request and returns the body of an answer that is 2xx.
+func (s *session) open(ctx context.Context, method, path string, body any) (io.ReadCloser, error) {
+	base, err := s.base()
+	if err != nil {
+		return nil, err
+	}
+	token, err := s.token()
+	if err != nil {
+		return nil, err
+	}
+	transport, err := s.transport()
+	if err != nil {
+		return nil, err
+	}
+	var content io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("write the request: %w", err)
+		}
+		content = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+path, content)
+	if err != nil {
+		return nil, usagef("--server: %w", err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return nil, unreachable(base, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		defer resp.Body.Close()
+		return nil, refusal(resp, path)
+	}
+	return resp.Body, nil
+}
+
+func unreachable(base string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return &exitError{ExitUnreachable, fmt.Errorf("reach xds-server at %s: %w\nis it running? --server or MESHCTL_SERVER says where", base, err)}
+}
+
+// refusal turns an answer that is not 2xx into the server's own words.
+func refusal(resp *http.Response, path string) error {
+	raw, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // what came is shown
+	var f adminapi.Failure
+	if json.Unmarshal(raw, &f) != nil || f.Error == "" {
+		f = adminapi.Failure{Error: fmt.Sprintf("GET %s: %s", path, resp.Status), Hint: "is --server the admin address of an xds-server?"}
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		f.Hint = "give the token by --token-file or MESHCTL_TOKEN"
+	}
+	text := f.Error
+	if f.Hint != "" {
+		text += "\nhint: " + f.Hint
+	}
+	return errors.New(text)
+}
