@@ -179,7 +179,7 @@ func TestAdminToken(t *testing.T) {
 		t.Errorf("without the token: exit %d %s", without.Code, without.Stderr)
 	}
 	l.MustMeshctl("service", "accept", "--all", "--token-file", token)
-	if !strings.Contains(l.Server.Log(), "audit") {
+	if !strings.Contains(l.Server.Log(), "admin write") {
 		t.Error("no audit line")
 	}
 	if strings.Contains(l.Server.Log(), secret) {

@@ -111,7 +111,7 @@ func (k *Keeper) try(ctx context.Context, p policy.Proposal) (policy.Revision, e
 		return policy.Revision{}, err
 	}
 	next := Decide(before, p)
-	next.Changed = changed(k.seen(before), next)
+	next.Changed = changed(k.seen(), next)
 	if ok && next.Hash == before.Hash {
 		next.Number = before.Number
 		k.current, k.loaded = next, true
@@ -136,11 +136,10 @@ func (k *Keeper) try(ctx context.Context, p policy.Proposal) (policy.Revision, e
 
 // seen is what the caller was last given: Changed counts from there, whatever
 // another replica did meanwhile.
-func (k *Keeper) seen(stored policy.Revision) policy.Revision {
+func (k *Keeper) seen() policy.Revision {
 	if k.loaded {
 		return k.current
 	}
-	_ = stored
 	return policy.Revision{}
 }
 
@@ -172,12 +171,10 @@ func Decide(before policy.Revision, p policy.Proposal) policy.Revision {
 }
 
 // held reports whether refusal r keeps the old document d in force: it is d's
-// next version, or it hides which documents its source holds.
+// next version, or it stands in the file where d stood. A mistyped name or
+// kind is then no deletion.
 func held(r policy.Refusal, d *policy.Document) bool {
-	if r.Key != (policy.Key{}) {
-		return r.Key == d.Key
-	}
-	return fileOf(r.Source) == fileOf(d.Source)
+	return r.Key == d.Key || fileOf(r.Source) == fileOf(d.Source)
 }
 
 // fileOf cuts the place within a file: "orders.yaml#2" is in "orders.yaml".

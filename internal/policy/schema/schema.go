@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"strconv"
+	"strings"
 	"sync"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -15,6 +17,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"sigs.k8s.io/yaml"
 
@@ -98,7 +101,11 @@ func compile(raw []byte) (kind string, v *Validator, err error) {
 func (v *Validator) Validate(obj map[string]any) []Fault {
 	faults := v.unknown(obj)
 	for _, e := range validation.ValidateCustomResource(nil, obj, v.openapi) {
-		faults = append(faults, explain(e))
+		f := explain(e)
+		if e.Type == field.ErrorTypeTypeInvalid { // the error names the type that was found
+			f.Value = shorten(at(obj, e.Field))
+		}
+		faults = append(faults, f)
 	}
 	if len(faults) > 0 {
 		return faults
@@ -125,6 +132,26 @@ func (v *Validator) unknown(obj map[string]any) []Fault {
 		faults = append(faults, Fault{Path: p, Reason: v.suggest(p)})
 	}
 	return faults
+}
+
+// at returns the value on a path such as "spec.targetRefs[0].kind", nil where
+// there is none.
+func at(v any, path string) any {
+	for _, step := range strings.FieldsFunc(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(x) {
+				return nil
+			}
+			v = x[i]
+		default:
+			return nil
+		}
+	}
+	return v
 }
 
 func clone(x any) any {

@@ -67,6 +67,20 @@ func (st *stream) states(k cache.Kind) []ResourceState {
 	return out
 }
 
+// standsIn returns what a proxy should have under a name that the index lacks:
+// what it has where that stays, the routes of a configured upstream, else
+// nothing.
+func (st *stream) standsIn(k cache.Kind, name, acked string, body []byte) (string, []byte) {
+	i := st.srv.synthesize(k, name)
+	switch {
+	case k == cache.LDS && st.node.listeners()[name], k == cache.EDS && i != nil:
+		return acked, body
+	case k == cache.RDS && i != nil && st.node.calls(name):
+		return i.Version, i.Body
+	}
+	return "", nil
+}
+
 // state describes one name; ok is false when nothing is to be said of it.
 func (st *stream) state(latest *cache.Index, k cache.Kind, name string) (r ResourceState, ok bool) {
 	r = ResourceState{Type: k.TypeURL(), Name: name, Status: Synced}
@@ -90,6 +104,8 @@ func (st *stream) state(latest *cache.Index, k cache.Kind, name string) (r Resou
 		if cur.State != resource.Normal && acked.id != "" {
 			r.Wanted, r.WantedBody = acked.id, r.Body
 		}
+	} else {
+		r.Wanted, r.WantedBody = st.standsIn(k, name, acked.id, r.Body)
 	}
 	if way || r.Wanted != r.Acked {
 		r.Status = Stale
