@@ -77,7 +77,10 @@ func assemble(ctx context.Context, cfg Config, o options, state store.Store, log
 	a.xds = newXDS(a.view, messages, creds, admit, admin.Observers{meter, a.hub.Observer()}, log)
 	a.builder = newBuilder(a.inbox, cfg.RootNamespace, messages, a.xds.store.Apply, meter.Built, log)
 	a.builder.changed = a.tell
-	return a, a.openAdmin(cfg, messages, metrics.Handler(registry))
+	if err := a.openAdmin(cfg, messages, metrics.Handler(registry)); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // openCatalog makes the source; kept is what stands in for it until it answers.

@@ -69,7 +69,8 @@ func (s *session) resources(ctx context.Context, kind, proxy, admin string) ([]a
 		path += "?type=" + kind
 	}
 	var rs []adminapi.ProxyResource
-	return rs, s.get(ctx, path, &rs)
+	err := s.get(ctx, path, &rs)
+	return rs, err
 }
 
 func (s *session) showResources(rs []adminapi.ProxyResource) error {

@@ -55,7 +55,7 @@ func usagef(format string, args ...any) error {
 // Run runs meshctl with args (without the program's name) and returns its exit
 // code. Data goes to stdio.Out, all else to stdio.Err.
 func Run(ctx context.Context, args []string, stdio IO) int {
-	root := New(stdio)
+	root := New(stdio) //nolint:contextcheck // commands take the context of ExecuteContext
 	root.SetArgs(args)
 	root.SetIn(stdio.In)
 	root.SetOut(stdio.Out)

@@ -41,7 +41,7 @@ code is Envoy's own; 0 after a drain.`,
 			}
 			run.Bootstrap, run.Args, run.AdminPort = out, args, cfg.AdminPort
 			run.Out, run.Err = stdio.Out, stdio.Err
-			return exitOf(stdio, envoy.Run(cmd.Context(), run))
+			return exitOf(envoy.Run(cmd.Context(), run))
 		},
 	}
 	bootstrapFlags(cmd.Flags(), &cfg)
@@ -51,7 +51,7 @@ code is Envoy's own; 0 after a drain.`,
 }
 
 // exitOf hands Envoy's exit code on.
-func exitOf(stdio IO, err error) error {
+func exitOf(err error) error {
 	var ended *envoy.ExitError
 	switch {
 	case errors.As(err, &ended):

@@ -54,7 +54,8 @@ func policies(names []string) string {
 
 func (s *session) service(cmd *cobra.Command, name string) (adminapi.ServiceDetail, error) {
 	var d adminapi.ServiceDetail
-	return d, s.get(cmd.Context(), "/v1/services/"+url.PathEscape(name), &d)
+	err := s.get(cmd.Context(), "/v1/services/"+url.PathEscape(name), &d)
+	return d, err
 }
 
 func (s *session) serviceGet() *cobra.Command {

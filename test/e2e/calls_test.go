@@ -184,7 +184,7 @@ func TestWebSocket(t *testing.T) {
 		begin := time.Now()
 		lab.Hold(t, 17*time.Second, "the WebSocket answers", func() error {
 			if text, err := ws.Echo("hello"); err != nil || text != "chat-1: hello" {
-				return fmt.Errorf("%q, %v after %s", text, err, time.Since(begin))
+				return fmt.Errorf("%q, %w after %s", text, err, time.Since(begin))
 			}
 			return nil
 		})

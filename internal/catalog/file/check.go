@@ -23,7 +23,7 @@ func (d *Definition) addCheck(c fields) {
 	if check.Timeout == 0 {
 		check.Timeout = 10 * time.Second // Consul's default
 	}
-	target, path, why := "", "", ""
+	var target, path, why string
 	switch {
 	case c.has("http"):
 		check.Type = mesh.HealthCheckHTTP

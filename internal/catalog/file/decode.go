@@ -3,7 +3,6 @@ package file
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -164,13 +163,4 @@ func twice(all []Definition) (faults []Fault) {
 		seen[key] = d.Path
 	}
 	return faults
-}
-
-// services returns the distinct service names of definitions, sorted.
-func services(all []Definition) []string {
-	m := map[string]bool{}
-	for _, d := range all {
-		m[d.Service] = true
-	}
-	return slices.Sorted(maps.Keys(m))
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Fault names one mistake in a file so that its author can find it.
-type Fault struct {
+type Fault struct { //nolint:errname // the project calls a mistake of an author a fault
 	File  string // base name
 	Path  string // "services[1].port"; "" for the whole file
 	Value string // as written, shortened; "" where there is none

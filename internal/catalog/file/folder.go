@@ -86,12 +86,13 @@ func fingerprint(dir string) (string, map[string]string, error) {
 		if err == nil {
 			info, err = os.Stat(path)
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			path = filepath.Join(real, e.Name()) // reading it will tell
 			fmt.Fprintf(&b, "%s: %v\n", e.Name(), err)
-		} else if info.IsDir() {
+		case info.IsDir():
 			continue
-		} else {
+		default:
 			fmt.Fprintf(&b, "%s %s %d %s\n", e.Name(), path, info.Size(), info.ModTime().Format(time.RFC3339Nano))
 		}
 		paths[e.Name()] = path

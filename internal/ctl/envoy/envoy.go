@@ -62,67 +62,75 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", path, err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	return attend(ctx, cfg, cmd.Process, ended)
+	c := &child{Process: cmd.Process, ended: make(chan struct{})}
+	go func() {
+		defer close(c.ended)
+		c.err = cmd.Wait()
+	}()
+	return c.attend(ctx, cfg)
 }
 
-// attend stays with a started Envoy until it ends.
-func attend(ctx context.Context, cfg Config, process *os.Process, ended <-chan error) error {
+// child is a started Envoy.
+type child struct {
+	*os.Process
+	ended chan struct{}
+	err   error // of its end, once ended is closed
+}
+
+// attend stays with Envoy until it ends.
+func (c *child) attend(ctx context.Context, cfg Config) error {
 	watch, stop := context.WithCancel(ctx)
 	ready := make(chan struct{})
 	go func() {
 		defer close(ready)
-		admin := newAdmin(cfg.admin())
-		if admin.waitReady(watch) == nil {
+		if newAdmin(cfg.admin()).waitReady(watch) == nil {
 			fmt.Fprintln(cfg.Err, "meshctl: ready: the first complete configuration is in force")
 		}
 	}()
 	defer func() { stop(); <-ready }()
 	select {
-	case err := <-ended:
-		return exit(err)
+	case <-c.ended:
+		return exit(c.err)
 	case <-ctx.Done():
+		c.drain(context.WithoutCancel(ctx), cfg)
+		return nil
 	}
-	return drain(cfg, process, ended)
 }
 
 // drain lets calls under way end, then ends Envoy.
-func drain(cfg Config, process *os.Process, ended <-chan error) error {
+func (c *child) drain(ctx context.Context, cfg Config) {
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(again)
-	ctx, cancel := context.WithTimeout(context.Background(), cfg.DrainTime)
+	ctx, cancel := context.WithTimeout(ctx, cfg.DrainTime)
 	defer cancel()
 	fmt.Fprintf(cfg.Err, "meshctl: draining for up to %s\n", cfg.DrainTime)
-	drained := make(chan error, 1)
-	go func() { drained <- newAdmin(cfg.admin()).drain(ctx) }()
-	select {
-	case <-ended:
-		cancel()
-		<-drained
-		return nil
-	case <-again:
-		cancel()
-		<-drained
-	case err := <-drained:
-		if err != nil {
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		if err := Drain(ctx, cfg.admin()); err != nil {
 			fmt.Fprintf(cfg.Err, "meshctl: %v\n", err)
 		}
+	}()
+	defer func() { cancel(); <-drained }()
+	select {
+	case <-c.ended:
+		return
+	case <-again:
+	case <-drained:
 	}
-	return end(process, ended)
+	c.end()
 }
 
 // end asks Envoy to end, then makes it.
-func end(process *os.Process, ended <-chan error) error {
-	_ = process.Signal(syscall.SIGTERM) // it may be gone already
+func (c *child) end() {
+	_ = c.Signal(syscall.SIGTERM) // it may be gone already
 	select {
-	case <-ended:
+	case <-c.ended:
 	case <-time.After(killAfter):
-		_ = process.Kill()
-		<-ended
+		_ = c.Kill()
+		<-c.ended
 	}
-	return nil
 }
 
 // exit turns the end of a process that nobody asked to end into an error.

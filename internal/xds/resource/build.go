@@ -98,7 +98,7 @@ func Listeners(cfg Config, p Profile) ([]*Resource, []Fault) {
 		r := Resource{Type: ListenerType, Name: mesh.UpstreamListener(u.Service, u.Port), State: IfAbsent}
 		if u.Protocol.HTTP() {
 			r.Refs = []Ref{{RouteType, u.Service}}
-			b.add(r, upstreamHTTPListener(cfg, p, u))
+			b.add(r, upstreamHTTPListener(p, u))
 			continue
 		}
 		r.Refs = []Ref{{ClusterType, u.Service}}

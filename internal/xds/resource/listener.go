@@ -50,7 +50,7 @@ func outbound(cfg Config, p Profile) *listenerv3.Listener {
 
 // upstreamHTTPListener is a local port for one service, on the very route
 // configuration that its host names use.
-func upstreamHTTPListener(cfg Config, p Profile, u Upstream) *listenerv3.Listener {
+func upstreamHTTPListener(p Profile, u Upstream) *listenerv3.Listener {
 	m := connectionManager(p, "upstream_"+u.Service, []*hcmv3.HttpFilter{httpFilter(rateLimitFilter, noLimit()), router()})
 	m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: u.Service, ConfigSource: overADS()}}
 	return listener(mesh.UpstreamListener(u.Service, u.Port), u.Port, hcmFilter, m)

@@ -51,7 +51,8 @@ func ParseNode(n *corev3.Node) (Node, error) {
 	if own.GetStructValue() == nil {
 		return out, fmt.Errorf("node metadata %s: must be an object", MetadataKey)
 	}
-	return out, out.readMetadata(own.GetStructValue().GetFields())
+	err := out.readMetadata(own.GetStructValue().GetFields())
+	return out, err
 }
 
 func (n *Node) readMetadata(m map[string]*structpb.Value) (err error) {

@@ -27,10 +27,23 @@ type NopObserver struct{}
 
 var _ Observer = NopObserver{}
 
-func (NopObserver) Connected(Proxy)                  {} // implements Observer
-func (NopObserver) Disconnected(string, string)      {} // implements Observer
-func (NopObserver) Refused(string)                   {} // implements Observer
-func (NopObserver) Sent(string, int, int, int)       {} // implements Observer
-func (NopObserver) Acked(string, int, time.Duration) {} // implements Observer
-func (NopObserver) Rejected(string, Rejection)       {} // implements Observer
-func (NopObserver) Held(string, Held)                {} // implements Observer
+// Connected implements Observer.
+func (NopObserver) Connected(Proxy) {}
+
+// Disconnected implements Observer.
+func (NopObserver) Disconnected(string, string) {}
+
+// Refused implements Observer.
+func (NopObserver) Refused(string) {}
+
+// Sent implements Observer.
+func (NopObserver) Sent(string, int, int, int) {}
+
+// Acked implements Observer.
+func (NopObserver) Acked(string, int, time.Duration) {}
+
+// Rejected implements Observer.
+func (NopObserver) Rejected(string, Rejection) {}
+
+// Held implements Observer.
+func (NopObserver) Held(string, Held) {}

@@ -62,7 +62,6 @@ func Options() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(messageLimit),
 		grpc.MaxSendMsgSize(messageLimit),
 		grpc.MaxConcurrentStreams(1000),
-		grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	}

@@ -182,12 +182,18 @@ func Eventually(tb testing.TB, limit time.Duration, what string, check func() er
 func freePorts(tb testing.TB, n int) []int {
 	tb.Helper()
 	var ports []int
+	var open []net.Listener
+	defer func() {
+		for _, l := range open {
+			l.Close()
+		}
+	}()
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			tb.Fatal(err)
 		}
-		defer l.Close()
+		open = append(open, l)
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports

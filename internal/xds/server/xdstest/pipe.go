@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"sync"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/encoding"
@@ -12,11 +11,11 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Delta and SotW are pipes of the two protocols.
-type (
-	Delta = Pipe[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
-	SotW  = Pipe[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse]
-)
+// Delta is a pipe of the incremental protocol.
+type Delta = Pipe[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
+
+// SotW is a pipe of the state-of-the-world protocol.
+type SotW = Pipe[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse]
 
 // Pipe is a gRPC stream without a network, for use in synctest bubbles. Its
 // server end is the Pipe itself (grpc.BidiStreamingServer), its client end is
@@ -27,7 +26,6 @@ type Pipe[Req, Resp any] struct {
 	cancel context.CancelFunc
 	reqs   chan *Req
 	resps  chan *Resp
-	half   sync.Once
 	done   chan struct{}
 	err    error
 }
