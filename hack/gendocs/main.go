@@ -1,6 +1,7 @@
 // Command gendocs writes docs/reference: KIND.md from each CRD in
 // manifests/crds and, for the values built in, from mesh-default; metrics.md
-// from a page of /metrics.
+// from a page of /metrics; meshctl.md and xds-server.md from their commands and
+// flags.
 package main
 
 import (
@@ -92,6 +93,9 @@ func run() error {
 		if err := os.WriteFile(path, page, 0o644); err != nil {
 			return err
 		}
+	}
+	if err := commandPages(); err != nil {
+		return err
 	}
 	return metricsPage()
 }

@@ -63,9 +63,15 @@ func Parse(in Inputs) (Config, error) {
 
 // Usage describes every flag.
 func Usage(w io.Writer) {
+	fs := Flags()
+	fmt.Fprintf(w, "xds-server configures Envoy sidecars from a service catalog.\n\nUsage:\n  xds-server [flags]\n\nEach flag is also read from %s<FLAG> and from --config.\n\nFlags:\n%s", envPrefix, fs.FlagUsages())
+}
+
+// Flags returns every flag with its default, for the generated reference.
+func Flags() *pflag.FlagSet {
 	cfg := Default()
 	fs, _ := flags(&cfg)
-	fmt.Fprintf(w, "xds-server configures Envoy sidecars from a service catalog.\n\nUsage:\n  xds-server [flags]\n\nEach flag is also read from %s<FLAG> and from --config.\n\nFlags:\n%s", envPrefix, fs.FlagUsages())
+	return fs
 }
 
 func flags(c *Config) (*pflag.FlagSet, *string) {
