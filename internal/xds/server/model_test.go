@@ -113,7 +113,7 @@ func newFleet(r *rig) *fleet {
 
 func (f *fleet) connect(i int) {
 	p := f.r.delta()
-	f.gates[i] = &gated{End: xdstest.End{Delta: p}}
+	f.gates[i] = newGated(p)
 	f.hangs[i] = p.Hang
 	e, g := f.envoys[i], f.gates[i]
 	go func() { _ = e.Run(g) }()
@@ -121,7 +121,7 @@ func (f *fleet) connect(i int) {
 
 func (f *fleet) resume(i int) {
 	if f.paused[i] {
-		f.gates[i].mu.Unlock()
+		f.gates[i].open()
 		f.paused[i] = false
 	}
 }
@@ -146,7 +146,7 @@ func (f *fleet) do(a act) {
 		f.connect(a.envoy)
 	case "pause":
 		if !f.paused[a.envoy] {
-			f.gates[a.envoy].mu.Lock()
+			f.gates[a.envoy].shut()
 			f.paused[a.envoy] = true
 		}
 	case "resume":

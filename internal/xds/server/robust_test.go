@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,19 +55,19 @@ func TestStreamThatFellBehindCatchesUp(t *testing.T) {
 		p := xdstest.Open(context.Background(), server.Codec(), 0, func(p *xdstest.Delta) error { return r.srv.DeltaAggregatedResources(p) })
 		defer p.Hang()
 		e := envoy("c-1", "client")
-		gate := &gated{End: xdstest.End{Delta: p}}
+		gate := newGated(p)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			_ = e.Run(gate)
 		}()
 		synctest.Wait()
-		gate.mu.Lock() // the proxy stops reading
+		gate.shut() // the proxy stops reading
 		for i := range 6000 {
 			r.store.Apply([]resource.Set{xdstest.Service("orders", uint32(i+1))})
 		}
 		r.store.Apply([]resource.Set{{Service: "pay"}, xdstest.Service("users", 1)})
-		gate.mu.Unlock()
+		gate.open()
 		synctest.Wait()
 		for _, typ := range []string{resource.ClusterType, resource.EndpointType, resource.RouteType} {
 			has := e.Has(typ)
@@ -81,16 +80,24 @@ func TestStreamThatFellBehindCatchesUp(t *testing.T) {
 	})
 }
 
-// gated is a transport that reads while its lock is free.
+// gated is a transport that reads while its gate is open. Who waits before a
+// channel, unlike a mutex, counts as idle in a bubble.
 type gated struct {
 	xdstest.End
-	mu sync.Mutex
+	gate chan struct{} // full while it is shut
 }
+
+func newGated(p *xdstest.Delta) *gated {
+	return &gated{End: xdstest.End{Delta: p}, gate: make(chan struct{}, 1)}
+}
+
+func (g *gated) shut() { g.gate <- struct{}{} }
+func (g *gated) open() { <-g.gate }
 
 func (g *gated) Recv() (*discoveryv3.DeltaDiscoveryResponse, error) {
 	r, err := g.End.Recv()
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.shut()
+	g.open()
 	return r, err
 }
 
