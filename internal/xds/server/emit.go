@@ -10,24 +10,27 @@ import (
 
 // emit turns what a stage gathered into responses.
 func (p *plan) emit(k cache.Kind) {
-	part, ks := &p.part[k], &p.st.kinds[k]
+	st, part, ks := p.st, &p.part[k], &p.st.kinds[k]
 	batch, alone := part.batch, part.alone
 	part.batch, part.alone = nil, nil
-	if p.st.sotw && wildcard(k) {
+	if st.sotw && wildcard(k) {
 		p.emitSet(k, batch, alone)
 		return
 	}
 	for len(batch) > 0 {
 		n, size := 0, 0
-		for n < len(batch) && (n == 0 || size+batch[n].item.Size() <= p.st.srv.cfg.BatchBytes) {
+		for n < len(batch) && (n == 0 || size+batch[n].item.Size() <= st.srv.cfg.BatchBytes) {
 			size += batch[n].item.Size()
 			n++
+		}
+		if k == cache.CDS {
+			st.gateTogether(batch[:n])
 		}
 		p.respond(&sent{kind: k, items: batch[:n:n]}, nil)
 		batch = batch[n:]
 	}
 	for i := range alone {
-		p.respond(&sent{kind: k, items: alone[i : i+1 : i+1], own: true, trial: p.st.sotw}, nil)
+		p.respond(&sent{kind: k, items: alone[i : i+1 : i+1], own: true, trial: st.sotw}, nil)
 	}
 	// A proxy that starts waits for an answer to its first wildcard, be it
 	// empty.
@@ -118,8 +121,31 @@ func (p *plan) needed(k cache.Kind, name string) (by string) {
 			}
 		}
 	}
-	if k == cache.EDS && st.has(cache.CDS, name).id != "" {
+	switch {
+	case k == cache.EDS && st.has(cache.CDS, name).id != "":
 		return "CDS " + name
+	case k == cache.CDS:
+		return p.unknownRoutes()
+	}
+	return ""
+}
+
+// unknownRoutes says which routes of a proxy that came back are not known, so
+// that they may lead to any cluster; "" when none. They are known once it has
+// told of them, and those of another content are replaced.
+func (p *plan) unknownRoutes() string {
+	st := p.st
+	if st.kinds[cache.CDS].fresh || st.sotw {
+		return ""
+	}
+	ks := &st.kinds[cache.RDS]
+	if !ks.asked && p.now.Sub(st.since) < st.srv.cfg.GateDeadline {
+		return "RDS, not asked for yet"
+	}
+	for name, n := range ks.notes {
+		if n.have.id != "" && n.have.item == nil {
+			return "RDS " + name + ", of unknown content"
+		}
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"time"
 
 	"meshlite.dev/internal/xds/cache"
@@ -12,7 +13,9 @@ import (
 // go wrong with it. Endpoints have no gate.
 type gate struct {
 	item *cache.Item
-	late bool // its endpoints are not known: the proxy acknowledges when they come
+	// late: only this proxy's own acknowledgement opens it. The endpoints are
+	// not known, or something unproven travels in the same response.
+	late bool
 }
 
 // gate puts a gate before a cluster that is sent to this proxy for the first
@@ -31,6 +34,22 @@ func (st *stream) gate(i *cache.Item) {
 		st.gates = map[string]gate{}
 	}
 	st.gates[i.Name] = gate{i, late}
+}
+
+// gateTogether puts gates before all new clusters of a response when one of
+// them may be refused, and the whole response with it.
+func (st *stream) gateTogether(batch []sentItem) {
+	if !slices.ContainsFunc(batch, func(s sentItem) bool { return !s.item.Proven(st.bit) }) {
+		return
+	}
+	if st.gates == nil {
+		st.gates = map[string]gate{}
+	}
+	for _, s := range batch {
+		if s.prev.id == "" {
+			st.gates[s.item.Name] = gate{s.item, true}
+		}
+	}
 }
 
 // openGate takes the gate before a cluster away.
@@ -76,7 +95,12 @@ func (p *plan) routes(name string) (waits string) {
 	if st.proxy.knows(cache.RDS, i) && (i.Fallback() == nil || st.proxy.knows(cache.RDS, i.Fallback())) {
 		return "RDS " + name + ", which the proxy refused"
 	}
-	return p.blocked(cache.RDS, i)
+	waits = p.blocked(cache.RDS, i)
+	if waits != "" && !st.covers(cache.RDS, name) {
+		st.note(cache.RDS, name) // the proxy does not have it
+		st.watch.Add(cache.RDS, name)
+	}
+	return waits
 }
 
 // cluster says what a route to a cluster waits for. Clusters that the proxy

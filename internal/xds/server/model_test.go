@@ -168,7 +168,7 @@ func (f *fleet) do(a act) {
 func (f *fleet) check(e *xdstest.Envoy) (faults []string) {
 	faults = e.Faults()
 	service := e.Node.GetCluster()
-	clusters := e.Has(resource.ClusterType)
+	clusters := known(f.r, e)
 	for s := range 5 {
 		for _, typ := range []string{resource.ClusterType, resource.EndpointType, resource.RouteType} {
 			has := e.Has(typ)[name(s)]
@@ -195,6 +195,19 @@ func (f *fleet) check(e *xdstest.Envoy) (faults []string) {
 	return faults
 }
 
+// known are the clusters of a proxy as the server knows them. It may have
+// more: those of a refused response that it applied in part.
+func known(r *rig, e *xdstest.Envoy) map[string]string {
+	out := map[string]string{}
+	states, _ := r.srv.Resources(e.Node.GetId())
+	for _, s := range states {
+		if s.Type == resource.ClusterType {
+			out[s.Name] = s.Acked
+		}
+	}
+	return out
+}
+
 // leadsNowhere reports whether a route needs a cluster that the proxy refused
 // or the publisher never made.
 func leadsNowhere(r *resource.Resource, clusters map[string]string) bool {
@@ -206,11 +219,16 @@ func leadsNowhere(r *resource.Resource, clusters map[string]string) bool {
 	return false
 }
 
-// needed reports whether routes of the proxy lead to a cluster.
+// needed reports whether routes of the proxy lead to a cluster, or may: the
+// server does not know the content of those that it brought along and has to
+// keep.
 func needed(r *rig, e *xdstest.Envoy, cluster string) bool {
 	states, _ := r.srv.Resources(e.Node.GetId())
 	for _, s := range states {
 		rc := &routev3.RouteConfiguration{}
+		if s.Type == resource.RouteType && s.Acked != "" && s.Body == nil {
+			return true
+		}
 		if s.Type != resource.RouteType || proto.Unmarshal(s.Body, rc) != nil {
 			continue
 		}

@@ -54,17 +54,26 @@ func (st *stream) together(rec *sent) {
 // false when something newer is under way already.
 func (st *stream) undo(k cache.Kind, s sentItem) (last bool) {
 	name := s.item.Name
+	var next *cache.Item // newer, under way: its answer decides
 	for _, later := range st.inflight {
 		for i := range later.items {
-			if later.kind == k && later.items[i].prev.item == s.item {
+			if later.kind != k || later.items[i].item.Name != name {
+				continue
+			}
+			if next == nil && later.items[i].prev.id == s.item.Version {
 				later.items[i].prev = s.prev
 			}
+			next = later.items[i].item
 		}
 	}
 	if k == cache.CDS && s.prev.id == "" {
 		st.openGate(name)
+		if next != nil { // now it is the first of its name
+			st.gate(next)
+		}
 	}
-	if st.has(k, name).item != s.item {
+	// By version: the same content may have been published anew meanwhile.
+	if next != nil || st.has(k, name).id != s.item.Version {
 		return false
 	}
 	n := st.note(k, name)

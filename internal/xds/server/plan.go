@@ -80,7 +80,11 @@ func (p *plan) look(k cache.Kind) {
 // send puts an item into the flush, if its turn has come.
 func (p *plan) send(k cache.Kind, name string, n *note, i *cache.Item) {
 	st, ks, part := p.st, &p.st.kinds[k], &p.part[k]
-	alone := n.alone || !i.Proven(st.bit) && (!ks.first || i.Refused(st.bit))
+	// A proxy that starts gets all at once: it asks for the next type when this
+	// one is answered. One that comes back does not wait, and what it refuses
+	// may take along what stands beside it, and what follows leads to.
+	start := ks.first && ks.fresh
+	alone := n.alone || !i.Proven(st.bit) && (!start || i.Refused(st.bit))
 	switch {
 	case st.sotw && wildcard(k):
 		alone = n.alone // its response is the whole set

@@ -1,8 +1,11 @@
 package server_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
@@ -70,7 +73,33 @@ func TestReconnectWithExplicitWildcardAndNames(t *testing.T) {
 			"pay":    "0000000000000000", "gone": "1111111111111111",
 		}
 		h := say(t, r, req)
-		expect(t, h, "what differs, its endpoints, what went", "CDS +pay", "EDS +pay", "CDS -gone")
+		expect(t, h, "what differs, its endpoints", "CDS +pay", "EDS +pay")
+		<-time.After(server.Default().GateDeadline) // it has no routes
+		expect(t, h, "what went", "CDS -gone")
+	})
+}
+
+// A proxy comes back with routes that the server has never seen: the cluster
+// they lead to goes after them.
+func TestReconnectKeepsClustersOfUnknownRoutes(t *testing.T) {
+	bubble(t, nil, two(), func(t *testing.T, r *rig) {
+		with := func(req *discoveryv3.DeltaDiscoveryRequest, names ...string) *discoveryv3.DeltaDiscoveryRequest {
+			req.InitialResourceVersions = map[string]string{}
+			for _, n := range names {
+				req.InitialResourceVersions[n] = "0123456789abcdef"
+			}
+			return req
+		}
+		h := say(t, r, with(subscribe(resource.ClusterType), "gone"))
+		if got := h.settle(); slices.Contains(got, "CDS -gone") {
+			t.Errorf("before the routes were asked for: %v", got)
+		}
+		h.p.Say(with(subscribe(resource.ScopedRouteType), "gone"))
+		h.p.Say(with(subscribe(resource.RouteType, "gone"), "gone"))
+		got := strings.Join(h.settle(), "; ")
+		if srds, cds := strings.Index(got, "SRDS -gone"), strings.Index(got, "CDS -gone"); srds < 0 || cds < srds {
+			t.Errorf("the scope goes first, the cluster after it: %s", got)
+		}
 	})
 }
 
