@@ -47,7 +47,9 @@ func (st *stream) flush() []*response {
 		p.remove(k)
 	}
 	for k := range cache.Kinds {
-		st.kinds[k].first, st.kinds[k].repush = false, false
+		if ks := &st.kinds[k]; ks.asked { // what is owed to a type waits for its first request
+			ks.first, ks.repush = false, false
+		}
 	}
 	st.watchDeadline(p.now)
 	return p.out
