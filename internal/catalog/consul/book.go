@@ -87,7 +87,7 @@ func newBook(cfg Config) *book {
 // begin notes the start. Last known good that is young holds Consul to its
 // word at once: a restart must not forget what the guard is for.
 func (b *book) begin(now time.Time) {
-	b.started = now
+	b.started, b.restaff = now, true
 	if now.Sub(b.cfg.LastGood.At) < seedAge {
 		for _, s := range b.cfg.LastGood.Services {
 			if b.inUse(s.Name) {
@@ -195,6 +195,13 @@ func (b *book) rewound(now time.Time, how string) {
 	b.guard.Doubt(now)
 	for _, w := range b.watches {
 		w.base, w.doubtful = 0, w.answered
+		w.poke()
+	}
+}
+
+// reread makes every watch read directly, now.
+func (b *book) reread() {
+	for _, w := range b.watches {
 		w.poke()
 	}
 }

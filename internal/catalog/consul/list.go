@@ -90,6 +90,9 @@ func (s *Source) listed(names []string, a answer, rewound bool) (fatal error) {
 func (b *book) listed(now time.Time, names []string, a answer) {
 	b.note(noteCrowded, "", "", "")
 	if !a.filtered {
+		if _, were := b.notes[noteRights]; were {
+			b.reread() // what was hidden does not announce itself
+		}
 		b.note(noteRights, "", "", "")
 	} else {
 		b.note(noteRights, mesh.Warning, "the token hides services from the name list", hintRights)
@@ -111,6 +114,11 @@ func (b *book) listed(now time.Time, names []string, a answer) {
 		gone++
 		if w := b.watches[name]; w != nil && a.filtered {
 			w.poke() // its own answer, read directly, tells what became of it
+		}
+	}
+	for _, name := range names {
+		if w := b.watches[name]; w != nil && !b.names[name] {
+			w.poke()
 		}
 	}
 	if !b.namesKnown || gone > 0 || len(names) != len(b.names) {
@@ -136,8 +144,10 @@ func (b *book) denied(a answer, c client) error {
 // listFailed notes a fault, and returns it where waiting cannot cure it and
 // nothing else could be served.
 func (s *Source) listFailed(err error) (fatal error) {
-	s.log.Warn("catalog name list not read; what is known stays", "err", err)
-	s.change(func(b *book, now time.Time) {
+	s.change(func(b *book, _ time.Time) {
+		if b.list.err != err.Error() {
+			s.log.Warn("catalog name list not read; what is known stays", "err", err)
+		}
 		b.list.err = err.Error()
 		if crowded(err) {
 			b.note(noteCrowded, mesh.Error, "the agent grants no more connections: "+err.Error(), hintCrowded)
