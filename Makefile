@@ -49,7 +49,7 @@ fuzz: ## Each fuzz target for FUZZTIME (20s)
 	@grep -rn --include='*_test.go' '^func Fuzz' . --exclude-dir=.tools \
 		| sed -E 's|^(.*)/[^/]*_test.go:[0-9]+:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' \
 		| while read -r dir name; do \
-			echo "$$name ($$dir)"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+			echo "$$name ($$dir)"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$$dir"; \
 		done
 
 bench: ## Benchmarks side by side with other implementations, with the machine's size
