@@ -27,7 +27,7 @@ func serviceWith(name string, ports ...uint32) *catalog.Service {
 	return s
 }
 
-func TestNothingIsBuiltBeforeCatalogAndPoliciesHaveAnswered(t *testing.T) {
+func TestP2NothingIsBuiltBeforeCatalogAndPoliciesHaveAnswered(t *testing.T) {
 	now := time.Unix(0, 0)
 	in := newInbox()
 	in.putCatalog(snapshotOf([]string{"orders"}, serviceWith("orders", 1)), now)

@@ -157,9 +157,9 @@ func TestInstanceKilled(t *testing.T) {
 	}
 }
 
-// TestServerKilled lets the control plane be dead for a minute and come back:
+// TestP1StaticStabilityWhenTheServerIsKilled lets the control plane be dead for a minute and come back:
 // unchanged proxies then receive nothing.
-func TestServerKilled(t *testing.T) {
+func TestP1StaticStabilityWhenTheServerIsKilled(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, l *lab.Lab) {
 		es, client, load := underLoad(t, l, nil)
@@ -223,8 +223,8 @@ func metric(t *testing.T, s *lab.Server, name string) float64 {
 	return sum
 }
 
-// TestConsulKilled kills a Consul server that keeps its data for a minute.
-func TestConsulKilled(t *testing.T) {
+// TestP1StaticStabilityWhenConsulIsKilled kills a Consul server that keeps its data for a minute.
+func TestP1StaticStabilityWhenConsulIsKilled(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	consul := l.UseConsul(l.DataFolder()...)
@@ -265,9 +265,9 @@ func TestConsulRestoredEmpty(t *testing.T) {
 	lab.Until(t, 15*time.Second, "the loss is accepted", keeps(client, 2))
 }
 
-// TestServerRestartsWithoutConsul serves last known good, with its policies,
+// TestP4LastKnownGoodWithPolicies serves last known good, with its policies,
 // marked stale, and is ready.
-func TestServerRestartsWithoutConsul(t *testing.T) {
+func TestP4LastKnownGoodWithPolicies(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	consul := l.UseConsul(l.DataFolder()...)

@@ -329,7 +329,7 @@ func TestAStartWithoutConsulServesLastKnownGood(t *testing.T) {
 	neverLess(t, r, want)
 }
 
-func TestALostNodeIsAMassLoss(t *testing.T) {
+func TestP3GuardHoldsALostNode(t *testing.T) {
 	agent := consultest.Start(t, consultest.Options{})
 	var names []string
 	for s := range 12 { // one of two instances on each node: half of all endpoints at once

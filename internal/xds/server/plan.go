@@ -72,8 +72,13 @@ func (p *plan) names(k cache.Kind) []string {
 	return append(names[at:len(names):len(names)], names[:at]...)
 }
 
-// look decides about everything that is due of a type.
+// look decides about everything that is due of a type. One that the proxy has
+// not asked for waits until it does: an Envoy with a cluster asks for its
+// endpoints, another client may never.
 func (p *plan) look(k cache.Kind) {
+	if !p.st.kinds[k].asked {
+		return
+	}
 	for _, name := range p.names(k) {
 		p.decide(k, name, p.st.kinds[k].notes[name])
 	}
