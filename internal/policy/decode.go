@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -242,7 +243,8 @@ func text(v any) string {
 	return s
 }
 
-// located completes faults with the document and the line they are on.
+// located completes faults with the document and the line they are on, in the
+// order of the lines.
 func (d *document) located() []FieldError {
 	for i := range d.faults {
 		f := &d.faults[i]
@@ -251,6 +253,7 @@ func (d *document) located() []FieldError {
 			f.Line = d.tree.line(f.Path)
 		}
 	}
+	slices.SortStableFunc(d.faults, func(a, b FieldError) int { return a.Line - b.Line })
 	return d.faults
 }
 

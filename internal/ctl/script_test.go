@@ -1,0 +1,94 @@
+package ctl_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"meshlite.dev/internal/app"
+	"meshlite.dev/internal/ctl"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"meshctl": func() {
+		os.Exit(ctl.Run(context.Background(), os.Args[1:], ctl.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.LookupEnv}))
+	}})
+}
+
+// TestScripts runs meshctl as users do. $SERVER is a real xds-server on the
+// catalog and policies of testdata/server.
+func TestScripts(t *testing.T) {
+	server := startServer(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("SERVER", server)
+			e.Setenv("NO_COLOR", "1")
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"code": code},
+	})
+}
+
+// code runs `meshctl ARGS` and demands an exit code: `code 65 policy validate`.
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N ARGS…")
+	}
+	err := ts.Exec("meshctl", args[1:]...)
+	got := "0"
+	if err != nil {
+		got = exitCode(err)
+	}
+	if got != args[0] {
+		ts.Fatalf("meshctl %v ended with %s, want %s", args[1:], got, args[0])
+	}
+}
+
+func exitCode(err error) string {
+	var exit interface{ ExitCode() int }
+	if errors.As(err, &exit) {
+		return strconv.Itoa(exit.ExitCode())
+	}
+	return err.Error()
+}
+
+// startServer runs xds-server in this process and returns its admin URL.
+func startServer(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("testdata/server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := app.Default()
+	cfg.CatalogDir, cfg.PolicyDir, cfg.StateDir = filepath.Join(dir, "catalog"), filepath.Join(dir, "policies"), t.TempDir()
+	cfg.XDSAddr, cfg.AdminAddr, cfg.PolicyQuiet = "127.0.0.1:0", "127.0.0.1:0", 0
+	ctx, stop := context.WithCancel(context.Background())
+	addrs, ended := make(chan app.Addrs, 1), make(chan error, 1)
+	go func() {
+		ended <- app.Run(ctx, cfg, app.WithLogWriter(t.Output()), app.WithStarted(func(a app.Addrs) { addrs <- a }))
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("xds-server: %v", err)
+		}
+	})
+	select {
+	case a := <-addrs:
+		return "http://" + a.Admin
+	case err := <-ended:
+		ended <- err
+		t.Fatalf("xds-server does not start: %v", err)
+	case <-time.After(20 * time.Second):
+		t.Fatal("xds-server does not start")
+	}
+	return ""
+}
