@@ -53,6 +53,45 @@ func TestProxyRun(t *testing.T) {
 	}
 }
 
+// TestProxyDrain: meshctl finds the Envoy by the server, calls under way end,
+// new ones are not taken, and the Envoy goes on.
+func TestProxyDrain(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Service("orders", 1)
+	l.StartServer()
+	s := l.Sidecar("client")
+	s.WaitStatus("http://orders/", http.StatusOK, 10*time.Second)
+	slow := make(chan lab.Answer, 1)
+	go func() {
+		a, _ := s.Do(http.MethodGet, "http://orders/?delay=2s") // judged by its status
+		slow <- a
+	}()
+	lab.Until(t, 5*time.Second, "the slow call is under way", func() error {
+		if s.Stat("cluster.orders.upstream_rq_active") == 0 {
+			return fmt.Errorf("it is not")
+		}
+		return nil
+	})
+	out := l.MustMeshctl("proxy", "drain", s.ID)
+	if a := <-slow; a.Status != http.StatusOK {
+		t.Errorf("the call under way ended with %d", a.Status)
+	}
+	if !strings.Contains(out, s.ID+" is drained") {
+		t.Errorf("drain says %q", out)
+	}
+	lab.Until(t, 10*time.Second, "no new call is taken", func() error {
+		s.Client().CloseIdleConnections()
+		if a, err := s.Do(http.MethodGet, "http://orders/"); err == nil {
+			return fmt.Errorf("%d", a.Status)
+		}
+		return nil
+	})
+	if !s.Alive() {
+		t.Error("Envoy has ended")
+	}
+}
+
 // TestStateOfTheWorld serves a real Envoy that speaks the older form of xDS.
 func TestStateOfTheWorld(t *testing.T) {
 	t.Parallel()

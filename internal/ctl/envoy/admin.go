@@ -42,10 +42,11 @@ func (a admin) waitReady(ctx context.Context) error {
 	}
 }
 
-// drain closes Envoy's listeners gracefully and returns when no call is under
-// way, or with an error when ctx ends first.
+// drain closes Envoy's listeners and returns when no call is under way, or with
+// an error when ctx ends first. Connections that are open stay until their call
+// has its answer, which tells them to close because health checks fail.
 func (a admin) drain(ctx context.Context) error {
-	for _, path := range []string{"/healthcheck/fail", "/drain_listeners?graceful&skip_exit"} {
+	for _, path := range []string{"/healthcheck/fail", "/drain_listeners"} {
 		if _, err := a.do(ctx, http.MethodPost, path); err != nil {
 			return fmt.Errorf("drain: %w", err)
 		}
