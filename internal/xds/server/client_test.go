@@ -20,7 +20,7 @@ import (
 // overTCP serves a rig on a real connection.
 func overTCP(t *testing.T) (*rig, *grpc.ClientConn) {
 	t.Helper()
-	r := newRig(t, nil, two()...)
+	r := newRig(t, func(c *server.Config) { c.DrainPeriod = time.Millisecond }, two()...) // real time
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

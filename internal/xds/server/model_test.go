@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,19 +81,24 @@ type fleet struct {
 	paused []bool
 }
 
-func poisonous(typeURL string, x *discoveryv3.Resource) string {
+// poison is what the first two proxies refuse, and their words for it, by type
+// and version: clusters with a timeout of 3, routes with a route of 3. Made
+// once, for proxies look at every resource they are sent.
+var poison = sync.OnceValue(func() map[[2]string]string {
+	out := map[[2]string]string{}
 	for s := range 5 {
-		if r := xdstest.Cluster(name(s), 3*time.Second); r.Type == typeURL && r.Version == x.GetVersion() {
-			return "Error adding/updating cluster(s) " + name(s) + ": bad"
-		}
+		c := xdstest.Cluster(name(s), 3*time.Second)
+		out[[2]string{c.Type, c.Version}] = "Error adding/updating cluster(s) " + name(s) + ": bad"
 		for also := -1; also < 5; also++ {
-			a := act{service: s, also: also, route: 3, timeout: 1, port: 1}
-			if r := a.set().Resources[5]; r.Type == typeURL && r.Version == x.GetVersion() {
-				return "missing ): a(b"
-			}
+			r := act{service: s, also: also, route: 3, timeout: 1, port: 1}.set().Resources[5]
+			out[[2]string{r.Type, r.Version}] = "missing ): a(b"
 		}
 	}
-	return ""
+	return out
+})
+
+func poisonous(typeURL string, x *discoveryv3.Resource) string {
+	return poison()[[2]string{typeURL, x.GetVersion()}]
 }
 
 func newFleet(r *rig) *fleet {
