@@ -132,7 +132,8 @@ func (p *plan) needed(k cache.Kind, name string) (by string) {
 
 // unknownRoutes says which routes of a proxy that came back are not known, so
 // that they may lead to any cluster; "" when none. They are known once it has
-// told of them, and those of another content are replaced.
+// told of them, and those of another content are replaced with its
+// acknowledgement.
 func (p *plan) unknownRoutes() string {
 	st := p.st
 	if st.kinds[cache.CDS].fresh || st.sotw {
@@ -145,6 +146,14 @@ func (p *plan) unknownRoutes() string {
 	for name, n := range ks.notes {
 		if n.have.id != "" && n.have.item == nil {
 			return "RDS " + name + ", of unknown content"
+		}
+	}
+	// What replaces them may be refused, and then they stay.
+	for _, rec := range st.inflight {
+		for _, s := range rec.items {
+			if rec.kind == cache.RDS && s.prev.id != "" && s.prev.item == nil {
+				return "RDS ACK of " + s.item.Name
+			}
 		}
 	}
 	return ""

@@ -8,6 +8,7 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/rpc/status"
 
 	"meshlite.dev/internal/xds/resource"
 	"meshlite.dev/internal/xds/server"
@@ -45,6 +46,10 @@ func (h *hand) settle() (log []string) {
 
 func (h *hand) ack(r *discoveryv3.DeltaDiscoveryResponse) {
 	h.p.Say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()})
+}
+
+func (h *hand) nack(r *discoveryv3.DeltaDiscoveryResponse, why string) {
+	h.p.Say(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce(), ErrorDetail: &status.Status{Code: 13, Message: why}})
 }
 
 func line(r *discoveryv3.DeltaDiscoveryResponse) string {

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -83,24 +84,50 @@ func TestReconnectWithExplicitWildcardAndNames(t *testing.T) {
 // they lead to goes after them.
 func TestReconnectKeepsClustersOfUnknownRoutes(t *testing.T) {
 	bubble(t, nil, two(), func(t *testing.T, r *rig) {
-		with := func(req *discoveryv3.DeltaDiscoveryRequest, names ...string) *discoveryv3.DeltaDiscoveryRequest {
-			req.InitialResourceVersions = map[string]string{}
-			for _, n := range names {
-				req.InitialResourceVersions[n] = "0123456789abcdef"
-			}
-			return req
-		}
-		h := say(t, r, with(subscribe(resource.ClusterType), "gone"))
+		h := say(t, r, brought(subscribe(resource.ClusterType), "gone"))
 		if got := h.settle(); slices.Contains(got, "CDS -gone") {
 			t.Errorf("before the routes were asked for: %v", got)
 		}
-		h.p.Say(with(subscribe(resource.ScopedRouteType), "gone"))
-		h.p.Say(with(subscribe(resource.RouteType, "gone"), "gone"))
+		h.p.Say(brought(subscribe(resource.ScopedRouteType), "gone"))
+		h.p.Say(brought(subscribe(resource.RouteType, "gone"), "gone"))
 		got := strings.Join(h.settle(), "; ")
 		if srds, cds := strings.Index(got, "SRDS -gone"), strings.Index(got, "CDS -gone"); srds < 0 || cds < srds {
 			t.Errorf("the scope goes first, the cluster after it: %s", got)
 		}
 	})
+}
+
+// brought says that the proxy has names with a content of which the server
+// knows nothing.
+func brought(req *discoveryv3.DeltaDiscoveryRequest, names ...string) *discoveryv3.DeltaDiscoveryRequest {
+	req.InitialResourceVersions = map[string]string{}
+	for _, n := range names {
+		req.InitialResourceVersions[n] = "0123456789abcdef"
+	}
+	return req
+}
+
+// A proxy comes back with routes of unknown content and is sent others: until
+// it has accepted them it may go on with its own, which need their cluster.
+func TestReconnectKeepsClustersUntilNewRoutesAreAccepted(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		t.Run(fmt.Sprintf("refused %v", refused), func(t *testing.T) {
+			bubble(t, nil, two(), func(t *testing.T, r *rig) {
+				h := say(t, r, brought(subscribe(resource.ClusterType), "gone"))
+				h.settle()
+				h.keep = func(x *discoveryv3.DeltaDiscoveryResponse) bool { return x.GetTypeUrl() == resource.RouteType }
+				h.p.Say(brought(subscribe(resource.RouteType, "orders"), "orders"))
+				expect(t, h, "the new routes alone", "RDS +orders")
+				if !refused {
+					h.ack(h.kept[0])
+					expect(t, h, "what its routes led to", "CDS -gone")
+					return
+				}
+				h.nack(h.kept[0], "missing ): a(b")
+				expect(t, h, "nothing while it keeps its own")
+			})
+		})
+	}
 }
 
 func TestUnsubscribedNamesAreLeftAlone(t *testing.T) {
