@@ -92,13 +92,13 @@ func (p *plan) routes(name string) (waits string) {
 		st.watch.Add(cache.RDS, name) // wake up when it comes
 		return "RDS " + name
 	}
-	if st.proxy.knows(cache.RDS, i) && (i.Fallback() == nil || st.proxy.knows(cache.RDS, i.Fallback())) {
-		return "RDS " + name + ", which the proxy refused"
-	}
 	waits = p.blocked(cache.RDS, i)
+	if st.proxy.knows(cache.RDS, i) && (i.Fallback() == nil || st.proxy.knows(cache.RDS, i.Fallback())) {
+		waits = "RDS " + name + ", which the proxy refused"
+	}
 	if waits != "" && !st.covers(cache.RDS, name) {
-		st.note(cache.RDS, name) // the proxy does not have it
-		st.watch.Add(cache.RDS, name)
+		st.note(cache.RDS, name)      // the proxy does not have it
+		st.watch.Add(cache.RDS, name) // wake up when it changes
 	}
 	return waits
 }

@@ -175,6 +175,35 @@ func TestNewProxyGetsTheLastGoodOfAnother(t *testing.T) {
 	})
 }
 
+// A proxy that starts while routes are in quarantine, with no good ones to fall
+// back on, has no scope that leads to them: it gets both once they are mended.
+func TestNewProxyGetsMendedRoutes(t *testing.T) {
+	poison := xdstest.Route("orders", 13*time.Second, "orders")
+	spoilt := xdstest.Service("orders", 8001)
+	spoilt.Resources[5] = poison
+	bubble(t, nil, []resource.Set{spoilt}, func(t *testing.T, r *rig) {
+		e := envoy("c-1", "client")
+		e.Refuse = bad(poison)
+		hang := r.connect(e)
+		hang()
+		again := envoy("c-1", "client") // has nothing, and the ledger knows
+		again.Refuse = bad(poison)
+		r.connect(again)
+		if got := again.Has(resource.ScopedRouteType); len(got) != 0 || again.Nacks != 0 {
+			t.Errorf("scopes %v that lead nowhere, %d refusals", got, again.Nacks)
+		}
+		mended := xdstest.Service("orders", 8001)
+		r.store.Apply([]resource.Set{mended})
+		synctest.Wait()
+		if got := again.Has(resource.RouteType)["orders"]; got != mended.Resources[5].Version {
+			t.Errorf("route = %q, want the mended one", got)
+		}
+		if got := again.Has(resource.ScopedRouteType); len(got) != 3 {
+			t.Errorf("scopes = %v, want three", got)
+		}
+	})
+}
+
 // Content that no Envoy has accepted travels alone, what one has accepted
 // travels together.
 func TestUnprovenContentTravelsAlone(t *testing.T) {
