@@ -24,8 +24,10 @@ import (
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/policy"
 	policyfile "meshlite.dev/internal/policy/file"
+	policykv "meshlite.dev/internal/policy/kv"
 	"meshlite.dev/internal/policy/revision"
 	"meshlite.dev/internal/store"
+	storekv "meshlite.dev/internal/store/kv"
 	"meshlite.dev/internal/tlsconf"
 	"meshlite.dev/internal/version"
 	"meshlite.dev/internal/xds/load"
@@ -105,14 +107,28 @@ func (a *app) openCatalog(ctx context.Context, cfg Config, state store.Store) (k
 
 func (a *app) openPolicies(cfg Config, state store.Store) error {
 	a.policies = &policies{keeper: revision.New(state), put: a.onRevision, log: a.log}
-	if cfg.PolicyDir == "" {
-		return nil
+	if cfg.store() == "consul" {
+		shared, err := storekv.New(storekv.Config{Addr: cfg.Consul.Addr})
+		if err != nil {
+			return fmt.Errorf("--store consul: %w", err)
+		}
+		a.policies.keeper, a.policies.local = revision.New(shared), revision.New(state)
 	}
-	source, err := policyfile.New(policyfile.Config{Dir: cfg.PolicyDir, Quiet: max(cfg.PolicyQuiet, time.Millisecond), Log: a.log})
-	if err != nil {
-		return fmt.Errorf("--policy-dir: %w", err)
+	quiet := max(cfg.PolicyQuiet, time.Millisecond)
+	switch {
+	case cfg.PolicySource == "consul":
+		source, err := policykv.New(policykv.Config{Addr: cfg.Consul.Addr, Quiet: quiet, Log: a.log})
+		if err != nil {
+			return fmt.Errorf("--policy-source consul: %w", err)
+		}
+		a.policies.source = source
+	case cfg.PolicyDir != "":
+		source, err := policyfile.New(policyfile.Config{Dir: cfg.PolicyDir, Quiet: quiet, Log: a.log})
+		if err != nil {
+			return fmt.Errorf("--policy-dir: %w", err)
+		}
+		a.policies.source = source
 	}
-	a.policies.source = source
 	return nil
 }
 

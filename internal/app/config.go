@@ -24,7 +24,7 @@ type Config struct {
 	Services   []string      // services: only these; empty means all
 	DrainGrace time.Duration // drain-grace: how long an instance in maintenance is kept as DRAINING; over 0
 
-	PolicySource  string        // policy-source: dir
+	PolicySource  string        // policy-source: dir or consul
 	PolicyDir     string        // policy-dir: empty means mesh-default alone
 	PolicyQuiet   time.Duration // policy-quiet: edits this close together make one revision; 0 takes each at once
 	RootNamespace string        // root-namespace: may target everything
@@ -40,7 +40,7 @@ type Config struct {
 	Insecure       bool   // insecure: other addresses than loopback without credentials
 
 	StateDir string // state-dir
-	Store    string // store: file
+	Store    string // store: file or consul; empty is that of the policy source
 	Roles    []string
 	Egress   resource.Egress // egress: deny or passthrough
 	Pprof    bool            // pprof: /debug/pprof on the admin address
@@ -62,7 +62,7 @@ func Default() Config {
 		Catalog: "file", DrainGrace: 30 * time.Second,
 		PolicySource: "dir", PolicyQuiet: 2 * time.Second, RootNamespace: "default",
 		XDSAddr: "127.0.0.1:18000", AdminAddr: "127.0.0.1:18001",
-		StateDir: "./state", Store: "file", Roles: []string{"xds", "admin"},
+		StateDir: "./state", Roles: []string{"xds", "admin"},
 		Egress: resource.Deny, LogFormat: "text", LogLevel: "info",
 		Consul: ConsulConfig{Addr: "127.0.0.1:8500"},
 	}
@@ -79,8 +79,11 @@ func (c Config) Validate() error {
 		}
 	}
 	oneOf("catalog", c.Catalog, "file", "consul")
-	oneOf("policy-source", c.PolicySource, "dir")
-	oneOf("store", c.Store, "file")
+	oneOf("policy-source", c.PolicySource, "dir", "consul")
+	oneOf("store", c.store(), "file", "consul")
+	if c.PolicySource == "consul" && c.PolicyDir != "" {
+		fault("--policy-dir is %q and --policy-source consul: policies have one source; leave one of them out", c.PolicyDir)
+	}
 	oneOf("egress", string(c.Egress), string(resource.Deny), string(resource.Passthrough))
 	oneOf("log-format", c.LogFormat, "text", "json")
 	for _, role := range c.Roles {
@@ -105,6 +108,17 @@ func (c Config) Validate() error {
 		faults = append(faults, err)
 	}
 	return errors.Join(append(faults, c.validateTrust()...)...)
+}
+
+// store is where revisions are kept: with the policies, unless told.
+func (c Config) store() string {
+	switch {
+	case c.Store != "":
+		return c.Store
+	case c.PolicySource == "consul":
+		return "consul"
+	}
+	return "file"
 }
 
 // validateTrust keeps what has no credentials on the loopback device.

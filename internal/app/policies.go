@@ -4,16 +4,22 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"meshlite.dev/internal/policy"
 	"meshlite.dev/internal/policy/revision"
 )
 
+// retryPolicies is how long after a failure of store or carrier the next try
+// is made.
+const retryPolicies = 5 * time.Second
+
 // policies stands between the carrier, which proposes, and the builder, which
 // knows revisions only.
 type policies struct {
 	keeper *revision.Keeper
-	source policy.Source // nil: mesh-default alone is in force
+	local  *revision.Keeper // a copy on disk for a start without keeper's store; nil: that is on disk
+	source policy.Source    // nil: mesh-default alone is in force
 	put    func(policy.Revision)
 	log    *slog.Logger
 }
@@ -21,26 +27,94 @@ type policies struct {
 // run serves the revision in force at once, and then what becomes of the
 // carrier's proposals.
 func (p *policies) run(ctx context.Context) error {
-	if p.source == nil {
-		return p.propose(ctx, policy.Proposal{})
+	loaded, err := p.load(ctx)
+	if err != nil {
+		return err
 	}
-	if rev, ok, err := p.keeper.Load(ctx); err != nil {
-		return fmt.Errorf("read the revision in force: %w", err)
-	} else if ok {
+	if p.source == nil {
+		if err := p.propose(ctx, policy.Proposal{}); err != nil && !loaded {
+			return err
+		}
+		return nil
+	}
+	proposals, ended := make(chan policy.Proposal), make(chan error, 1)
+	go func() { ended <- p.follow(ctx, loaded, proposals) }()
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	var waiting *policy.Proposal // not taken over yet
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case next := <-proposals:
+			waiting = &next
+		case <-retry.C:
+		}
+		if waiting == nil {
+			continue
+		}
+		err := p.propose(ctx, *waiting)
+		switch {
+		case err == nil:
+			waiting = nil
+		case ctx.Err() == nil:
+			p.log.ErrorContext(ctx, "policies not taken over; the revision in force stays", "err", err, "retry_in", retryPolicies.String())
+			retry.Reset(retryPolicies)
+		}
+	}
+}
+
+// load serves what an earlier run left: of the store, or of the copy on disk
+// where the store does not answer.
+func (p *policies) load(ctx context.Context) (ok bool, err error) {
+	rev, ok, err := p.keeper.Load(ctx)
+	if err != nil && p.local != nil {
+		p.log.ErrorContext(ctx, "the revision in force cannot be read; the copy on disk serves", "err", err)
+		rev, ok, err = p.local.Load(ctx)
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the revision in force: %w", err)
+	}
+	if ok {
 		p.put(rev)
 		p.log.InfoContext(ctx, "policies in force from an earlier run", "revision", rev.Number, "hash", rev.Hash)
 	}
-	return p.source.Run(ctx, func(proposal policy.Proposal) {
-		if err := p.propose(ctx, proposal); err != nil && ctx.Err() == nil {
-			p.log.ErrorContext(ctx, "policies not taken over; the revision in force stays", "err", err)
+	return ok, nil
+}
+
+// follow runs the carrier. Where a revision is in force even what waiting does
+// not cure (a token taken away) leaves it so.
+func (p *policies) follow(ctx context.Context, loaded bool, proposals chan<- policy.Proposal) error {
+	for {
+		err := p.source.Run(ctx, func(next policy.Proposal) {
+			select {
+			case proposals <- next:
+			case <-ctx.Done():
+			}
+		})
+		if err == nil || ctx.Err() != nil || !loaded {
+			return err
 		}
-	})
+		p.log.ErrorContext(ctx, "the policy source failed; the revision in force stays", "err", err)
+		t := time.NewTimer(retryPolicies)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+	}
 }
 
 func (p *policies) propose(ctx context.Context, proposal policy.Proposal) error {
 	rev, err := p.keeper.Propose(ctx, proposal)
 	if err != nil {
 		return fmt.Errorf("take over the policies: %w", err)
+	}
+	if p.local != nil {
+		if err := p.local.Copy(ctx, rev); err != nil {
+			p.log.ErrorContext(ctx, "the revision in force is not copied to disk", "err", err)
+		}
 	}
 	for _, r := range rev.Refused {
 		for _, f := range r.Faults {

@@ -66,8 +66,13 @@ func (k *Keeper) document(ctx context.Context, p pin) (*policy.Document, error) 
 	return d, nil
 }
 
-// records are the writes of a revision, the pointer last.
-func records(rev policy.Revision) ([]store.Op, error) {
+// records are the writes of a revision, the pointer last. Documents that the
+// stored revision before holds too stand already.
+func records(rev, before policy.Revision) ([]store.Op, error) {
+	stored := map[string]bool{}
+	for _, d := range before.Documents {
+		stored[d.Hash] = true
+	}
 	var rec revisionRecord
 	var ops []store.Op
 	put := func(key string, v any) error {
@@ -81,6 +86,9 @@ func records(rev policy.Revision) ([]store.Op, error) {
 	var errs []error
 	for _, d := range rev.Documents {
 		rec.Pins = append(rec.Pins, pin{Kind: d.Kind, Namespace: d.Namespace, Name: d.Name, Generation: d.Generation, Document: d.Hash})
+		if stored[d.Hash] {
+			continue
+		}
 		errs = append(errs, put(documentPrefix+d.Hash, documentRecord{Source: d.Source, Document: d.Canonical}))
 	}
 	errs = append(errs,

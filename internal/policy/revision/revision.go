@@ -118,7 +118,7 @@ func (k *Keeper) try(ctx context.Context, p policy.Proposal) (policy.Revision, e
 		return next, nil
 	}
 	next.Number = before.Number + 1
-	ops, err := records(next)
+	ops, err := records(next, before)
 	if err != nil {
 		return policy.Revision{}, err
 	}
@@ -132,6 +132,25 @@ func (k *Keeper) try(ctx context.Context, p policy.Proposal) (policy.Revision, e
 	}
 	k.current, k.loaded = next, true
 	return next, nil
+}
+
+// Copy stores a revision that another keeper decided, as it is: last known good
+// beside a store that may not answer at the next start.
+func (k *Keeper) Copy(ctx context.Context, rev policy.Revision) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	ops, err := records(rev, policy.Revision{})
+	if err != nil {
+		return err
+	}
+	stale, err := k.garbage(ctx, rev)
+	if err != nil {
+		return err
+	}
+	if err := k.store.Commit(ctx, append(stale, ops...)...); err != nil {
+		return fmt.Errorf("copy revision %d: %w", rev.Number, err)
+	}
+	return nil
 }
 
 // seen is what the caller was last given: Changed counts from there, whatever

@@ -1,0 +1,241 @@
+// Package kv is the store of several replicas: Consul's key-value store, below
+// one prefix. Reads are consistent; a write is one transaction.
+package kv
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"meshlite.dev/internal/store"
+)
+
+// DefaultPrefix is the folder of every key.
+const DefaultPrefix = "mesh/"
+
+// Limits of one transaction, below Consul's own (128 operations, 512 KiB):
+// https://developer.hashicorp.com/consul/api-docs/txn
+const (
+	maxOps   = 120
+	maxBytes = 350 << 10
+	zipOver  = 32 << 10 // a larger value is stored gzipped
+	timeout  = 10 * time.Second
+)
+
+// Config says which Consul; the zero value is that of CONSUL_HTTP_ADDR with
+// Consul's other variables.
+type Config struct {
+	Addr, Token string
+	Prefix      string // default DefaultPrefix
+}
+
+// Store implements store.Store. A commit of more operations than fit one
+// transaction writes those without a check first: they may stay when the
+// checked ones conflict.
+type Store struct {
+	kv     *api.KV
+	txn    *api.Txn
+	prefix string
+}
+
+var _ store.Store = (*Store)(nil)
+
+// New returns a store that reads nothing yet.
+func New(cfg Config) (*Store, error) {
+	c := api.DefaultConfig()
+	if cfg.Addr != "" {
+		c.Address = cfg.Addr
+	}
+	if cfg.Token != "" {
+		c.Token, c.TokenFile = cfg.Token, ""
+	}
+	client, err := api.NewClient(c)
+	if err != nil {
+		return nil, fmt.Errorf("set up the client for Consul at %s: %w", c.Address, err)
+	}
+	if cfg.Prefix == "" {
+		cfg.Prefix = DefaultPrefix
+	}
+	return &Store{client.KV(), client.Txn(), cfg.Prefix}, nil
+}
+
+func query(ctx context.Context) (*api.QueryOptions, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	return (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx), cancel
+}
+
+// Get implements store.Store.
+func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
+	q, cancel := query(ctx)
+	defer cancel()
+	pair, _, err := s.kv.Get(s.prefix+key, q)
+	if err != nil {
+		return store.Entry{}, fmt.Errorf("read %s of Consul: %w", s.prefix+key, err)
+	}
+	if pair == nil {
+		return store.Entry{}, store.ErrNotFound
+	}
+	return s.entry(pair)
+}
+
+// List implements store.Store.
+func (s *Store) List(ctx context.Context, prefix string) ([]store.Entry, error) {
+	q, cancel := query(ctx)
+	defer cancel()
+	pairs, _, err := s.kv.List(s.prefix+prefix, q)
+	if err != nil {
+		return nil, fmt.Errorf("list %s of Consul: %w", s.prefix+prefix, err)
+	}
+	out := make([]store.Entry, 0, len(pairs))
+	for _, p := range pairs {
+		e, err := s.entry(p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+	slices.SortFunc(out, func(a, b store.Entry) int { return strings.Compare(a.Key, b.Key) })
+	return out, nil
+}
+
+func (s *Store) entry(p *api.KVPair) (store.Entry, error) {
+	value, err := unzip(p.Value)
+	if err != nil {
+		return store.Entry{}, fmt.Errorf("read %s of Consul: %w", p.Key, err)
+	}
+	return store.Entry{Key: strings.TrimPrefix(p.Key, s.prefix), Value: value, Version: p.ModifyIndex}, nil
+}
+
+// Commit implements store.Store.
+func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
+	var checked, free api.TxnOps
+	for _, op := range ops {
+		t, err := s.op(op)
+		if err != nil {
+			return err
+		}
+		if op.Check {
+			checked = append(checked, t)
+		} else {
+			free = append(free, t)
+		}
+	}
+	if len(checked) > maxOps {
+		return fmt.Errorf("commit to Consul: %d checked keys; a transaction takes %d", len(checked), maxOps)
+	}
+	for size(free)+size(checked) > maxBytes || len(free)+len(checked) > maxOps {
+		n := fitting(free)
+		if n == 0 {
+			break // what is left is the checked ones' own size: Consul tells
+		}
+		if err := s.transact(ctx, free[:n]); err != nil {
+			return err
+		}
+		free = free[n:]
+	}
+	return s.transact(ctx, append(free, checked...))
+}
+
+func size(ops api.TxnOps) (n int) {
+	for _, o := range ops {
+		n += len(o.KV.Value) + len(o.KV.Key)
+	}
+	return n
+}
+
+// fitting is how many of ops fit one transaction; one always does.
+func fitting(ops api.TxnOps) int {
+	n, bytes := 0, 0
+	for n < min(len(ops), maxOps) && (n == 0 || bytes+size(ops[n:n+1]) <= maxBytes) {
+		bytes += size(ops[n : n+1])
+		n++
+	}
+	return n
+}
+
+func (s *Store) op(op store.Op) (*api.TxnOp, error) {
+	kv := &api.KVTxnOp{Key: s.prefix + op.Key, Index: op.IfVersion}
+	switch {
+	case op.Value == nil && op.Check && op.IfVersion == 0:
+		kv.Verb = api.KVCheckNotExists
+	case op.Value == nil && op.Check:
+		kv.Verb = api.KVDeleteCAS
+	case op.Value == nil:
+		kv.Verb = api.KVDelete
+	case op.Check:
+		kv.Verb = api.KVCAS // with index 0: the key must not exist
+	default:
+		kv.Verb = api.KVSet
+	}
+	var err error
+	if op.Value != nil {
+		kv.Value, err = zip(op.Value)
+	}
+	return &api.TxnOp{KV: kv}, err
+}
+
+func (s *Store) transact(ctx context.Context, ops api.TxnOps) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	q, cancel := query(ctx)
+	defer cancel()
+	ok, resp, _, err := s.txn.Txn(ops, q)
+	if err != nil {
+		return fmt.Errorf("commit to Consul: %w", err)
+	}
+	if ok {
+		return nil
+	}
+	var faults []error
+	for _, e := range resp.Errors {
+		if e.OpIndex < len(ops) && conditional(ops[e.OpIndex].KV.Verb) {
+			return store.ErrConflict
+		}
+		faults = append(faults, errors.New(e.What))
+	}
+	return fmt.Errorf("commit to Consul: %w", errors.Join(faults...))
+}
+
+func conditional(v api.KVOp) bool {
+	return v == api.KVCAS || v == api.KVDeleteCAS || v == api.KVCheckNotExists
+}
+
+// gzipMark begins a stored value that is gzipped; the store's own values are
+// JSON and never begin so.
+var gzipMark = []byte{0x1f, 0x8b}
+
+func zip(value []byte) ([]byte, error) {
+	if len(value) <= zipOver && !bytes.HasPrefix(value, gzipMark) {
+		return value, nil
+	}
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err := w.Write(value)
+	if err = errors.Join(err, w.Close()); err != nil {
+		return nil, fmt.Errorf("compress a value: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+func unzip(value []byte) ([]byte, error) {
+	if !bytes.HasPrefix(value, gzipMark) {
+		if value == nil {
+			value = []byte{} // Consul does not tell empty from absent
+		}
+		return value, nil
+	}
+	r, err := gzip.NewReader(bytes.NewReader(value))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(r, 64<<20))
+}
