@@ -22,7 +22,7 @@ func (p *plan) decide(k cache.Kind, name string, n *note) {
 		p.again(k, name, n)
 	case st.proxy.holds(k, cur):
 		p.refused(k, name, n, cur)
-	case n.have.id == cur.Version && !n.force:
+	case n.have.id == cur.Version && !n.force && n.have.maybe == nil:
 		st.proxy.release(k, name)
 		st.settle(k, name, n)
 	default:
@@ -75,7 +75,7 @@ func (p *plan) absent(k cache.Kind, name string, n *note) {
 	switch {
 	case local || fixed:
 		p.again(k, name, n) // what the proxy has stays
-	case n.have.id == "" && (!n.force || k == cache.RDS || k == cache.EDS):
+	case n.have.id == "" && (!n.force && n.have.maybe == nil || k == cache.RDS || k == cache.EDS):
 		// Not there yet. Saying so would leave a warming listener without its
 		// routes for ever, and a cluster empty.
 		st.settle(k, name, n)

@@ -103,20 +103,20 @@ func (p *plan) remove(k cache.Kind) {
 func (p *plan) needed(k cache.Kind, name string) (by string) {
 	st := p.st
 	for _, from := range st.seen.Referrers(cache.Key{Kind: k, Name: name}) {
-		if st.leads(from.Kind, from.Name, k, name) {
+		if st.has(from.Kind, from.Name).leads(k, name) {
 			return from.Kind.String() + " " + from.Name
 		}
 	}
 	for from := range cache.Kinds {
 		for other, n := range st.kinds[from].notes {
-			if n.have.item != nil && refers(n.have.item, k, name) {
+			if n.have.leads(k, name) {
 				return from.String() + " " + other
 			}
 		}
 	}
 	for _, rec := range st.inflight {
 		for _, s := range rec.items {
-			if s.prev.item != nil && refers(s.prev.item, k, name) && rec.kind != k {
+			if rec.kind != k && s.prev.leads(k, name) {
 				return rec.kind.String() + " ACK of " + s.item.Name
 			}
 		}
@@ -157,12 +157,6 @@ func (p *plan) unknownRoutes() string {
 		}
 	}
 	return ""
-}
-
-// leads reports whether what the proxy has under one name refers to another.
-func (st *stream) leads(k cache.Kind, name string, to cache.Kind, target string) bool {
-	i := st.has(k, name).item
-	return i != nil && refers(i, to, target)
 }
 
 func refers(i *cache.Item, k cache.Kind, name string) bool {

@@ -69,19 +69,21 @@ func line(r *discoveryv3.DeltaDiscoveryResponse) string {
 // newHand opens a stream and subscribes to everything of the named services.
 func newHand(t *testing.T, r *rig, names ...string) *hand {
 	h := &hand{t: t, p: r.delta()}
-	first := subscribe(resource.ClusterType)
-	first.Node = xdstest.Node("h-1", "client")
-	h.p.Say(first)
-	h.settle()
-	h.p.Say(subscribe(resource.EndpointType, names...))
-	h.settle()
-	h.p.Say(subscribe(resource.ListenerType))
-	h.settle()
-	h.p.Say(subscribe(resource.ScopedRouteType))
-	h.settle()
-	h.p.Say(subscribe(resource.RouteType, names...))
+	h.subscribeAll(subscribe(resource.ClusterType), subscribe(resource.EndpointType, names...), subscribe(resource.ListenerType),
+		subscribe(resource.ScopedRouteType), subscribe(resource.RouteType, names...))
 	h.settle()
 	return h
+}
+
+// subscribeAll makes requests, of which the first opens the stream, in turn.
+func (h *hand) subscribeAll(reqs ...*discoveryv3.DeltaDiscoveryRequest) {
+	reqs[0].Node = xdstest.Node("h-1", "client")
+	for i, req := range reqs {
+		if i > 0 {
+			h.settle()
+		}
+		h.p.Say(req)
+	}
 }
 
 // P6: a route to a new cluster waits for that cluster's acknowledgement where

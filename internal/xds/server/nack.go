@@ -2,6 +2,7 @@ package server
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"meshlite.dev/internal/xds/cache"
@@ -22,8 +23,12 @@ func (st *stream) nacked(rec *sent, detail string) {
 		guilty = names
 	}
 	for _, s := range rec.items {
+		bad := contains(guilty, s.item.Name)
+		if len(rec.items) > 1 && !bad && !(st.sotw && wildcard(rec.kind)) {
+			s.prev.maybe = append(slices.Clone(s.prev.maybe), s.item)
+		}
 		last := st.undo(rec.kind, s)
-		if contains(guilty, s.item.Name) {
+		if bad {
 			st.quarantine(rec.kind, s, words, last)
 		}
 	}
@@ -79,7 +84,8 @@ func (st *stream) undo(k cache.Kind, s sentItem) (last bool) {
 	n := st.note(k, name)
 	st.assume(k, n, s.prev)
 	n.due, n.alone = true, true
-	n.force = s.prev.id == s.item.Version // it was sent again, and is to be
+	// It was sent again, and is to be; or nobody knows what the proxy has.
+	n.force = s.prev.id == s.item.Version || s.prev.maybe != nil
 	st.watch.Wake()
 	return true
 }
@@ -88,7 +94,7 @@ func (st *stream) undo(k cache.Kind, s sentItem) (last bool) {
 func (st *stream) quarantine(k cache.Kind, s sentItem, words string, last bool) {
 	s.item.Refuse(st.bit)
 	if n := st.kinds[k].notes[s.item.Name]; n != nil && last {
-		n.alone, n.force = false, false
+		n.alone, n.force = false, s.prev.maybe != nil
 	}
 	r := Rejection{
 		Type: k.String(), Resource: s.item.Name, Service: s.item.Service, Policies: s.item.Policies,

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"time"
 
 	"meshlite.dev/internal/xds/cache"
@@ -11,9 +12,18 @@ import (
 type version struct {
 	id   string
 	item *cache.Item // nil when the proxy brought the version along
+	// maybe is what the proxy may have instead: a response that it refused
+	// carried it beside other content, and an Envoy applies some of that.
+	maybe []*cache.Item
 }
 
-func versionOf(i *cache.Item) version { return version{i.Version, i} }
+func versionOf(i *cache.Item) version { return version{id: i.Version, item: i} }
+
+// leads reports whether what the proxy has, or may have, refers to a name.
+func (v version) leads(k cache.Kind, name string) bool {
+	return v.item != nil && refers(v.item, k, name) ||
+		slices.ContainsFunc(v.maybe, func(i *cache.Item) bool { return refers(i, k, name) })
+}
 
 // note is what sets a name apart on a stream. A name without one is at the
 // content of stream.seen, and nothing is to be done for it.
@@ -99,7 +109,7 @@ func (st *stream) settle(k cache.Kind, name string, n *note) {
 	if cur != nil && cur.State != resource.Withheld && st.covers(k, name) {
 		want = cur.Version
 	}
-	if n.have.id != want || n.alone {
+	if n.have.id != want || n.have.maybe != nil || n.alone {
 		return
 	}
 	st.forget(k, name)
