@@ -33,6 +33,16 @@ func (s *session) completeProxies(cmd *cobra.Command, args []string, _ string) (
 	})
 }
 
+func (s *session) completePolicies(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var all adminapi.Policies
+	return s.complete(cmd, args, "/v1/policies", &all, func() (names []string) {
+		for _, p := range all.Items {
+			names = append(names, p.Name)
+		}
+		return names
+	})
+}
+
 // complete asks the server for names; without an answer there are none, and
 // no error either: a shell has no place for one.
 func (s *session) complete(cmd *cobra.Command, args []string, path string, into any, names func() []string) ([]string, cobra.ShellCompDirective) {

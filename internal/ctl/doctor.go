@@ -77,14 +77,7 @@ func (s *session) showChecks(d adminapi.Doctor) error {
 		}
 		bad++
 		if c.Hint != "" {
-			t.add(c.Name, "", "", "→ "+c.Hint)
-		}
-	}
-	for i := range t.rows {
-		for k := range 2 {
-			if t.rows[i][k] == "" {
-				t.rows[i][k] = " "
-			}
+			t.rows = append(t.rows, []string{blank, blank, "→ " + c.Hint})
 		}
 	}
 	if err := s.show(d, t); err != nil {

@@ -92,8 +92,14 @@ func (s *session) showTable(t table) error {
 	return nil
 }
 
+// blank is a cell that shows nothing.
+const blank = " "
+
 // oneLine keeps a cell in its row; an empty one shows as "-".
 func oneLine(text string) string {
+	if text == blank {
+		return ""
+	}
 	if text = strings.Join(strings.Fields(text), " "); text == "" {
 		return "-"
 	}

@@ -18,7 +18,7 @@ import (
 
 func (s *session) policyCmd() *cobra.Command {
 	cmd := group("policy", "Check policies, and see which one decides what", "policies", "pol")
-	cmd.AddCommand(s.policyValidate(), s.policyExplain())
+	cmd.AddCommand(s.policyGet(), s.policyDescribe(), s.policyValidate(), s.policyExplain(), s.policyAnalyze(), s.policySchema())
 	return cmd
 }
 

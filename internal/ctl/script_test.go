@@ -3,6 +3,7 @@ package ctl_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -83,6 +84,7 @@ func startServer(t *testing.T) string {
 	})
 	select {
 	case a := <-addrs:
+		waitReady(t, "http://"+a.Admin)
 		return "http://" + a.Admin
 	case err := <-ended:
 		ended <- err
@@ -91,4 +93,22 @@ func startServer(t *testing.T) string {
 		t.Fatal("xds-server does not start")
 	}
 	return ""
+}
+
+// waitReady asks until the first state is served.
+func waitReady(t *testing.T, url string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range 2_000 {
+		resp, err := http.Get(url + "/readyz")
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		<-tick.C
+	}
+	t.Fatal("xds-server is not ready")
 }
