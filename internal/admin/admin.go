@@ -58,6 +58,9 @@ type Config struct {
 	// Checks are asked for GET /v1/doctor, after the API's own.
 	Checks []func(context.Context) []adminapi.Check
 
+	Carrier string        // of the policies: "dir", "consul", or "" where there is none
+	Writer  policy.Writer // of the carrier; nil: policies are not written here
+
 	Token string // bearer token; "": none is asked for
 	Pprof bool   // serve /debug/pprof/
 
@@ -86,7 +89,6 @@ func New(cfg Config) http.Handler {
 		"/v1/proxies/{id}":        a.proxy,
 		"/v1/proxies/{id}/config": a.proxyConfig,
 		"/v1/proxies/{id}/diff":   a.proxyDiff,
-		"/v1/policies":            a.policies,
 		"/v1/explain":             a.explain,
 		"/v1/findings":            a.findings,
 		"/v1/doctor":              a.doctor,
@@ -100,6 +102,9 @@ func New(cfg Config) http.Handler {
 		mux.Handle(path, a.guarded(get(reply(serve))))
 	}
 	mux.Handle("/v1/services/accept", a.guarded(post(a.audited(a.accept))))
+	mux.Handle("GET /v1/policies", a.guarded(get(reply(a.policies))))
+	mux.Handle("POST /v1/policies", a.guarded(post(a.audited(a.applyPolicies))))
+	mux.Handle("/v1/policies", a.guarded(method(nil, http.MethodGet, http.MethodPost)))
 	mux.Handle("/v1/watch", a.guarded(get(http.HandlerFunc(a.watch))))
 	mux.Handle("/healthz", get(http.HandlerFunc(healthz)))
 	mux.Handle("/readyz", get(http.HandlerFunc(a.readyz)))

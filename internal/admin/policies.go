@@ -27,7 +27,7 @@ func (a *api) policies(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := adminapi.Policies{Revision: RevisionLabel(s.Revision), Items: []adminapi.Policy{builtin}}
+	out := adminapi.Policies{Revision: RevisionLabel(s.Revision), Carrier: a.Carrier, Items: []adminapi.Policy{builtin}}
 	for _, d := range s.Result.Documents() {
 		row := adminapi.Policy{
 			Kind: d.Key.Kind, Namespace: d.Key.Namespace, Name: d.Key.Name,

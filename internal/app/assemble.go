@@ -121,13 +121,13 @@ func (a *app) openPolicies(cfg Config, state store.Store) error {
 		if err != nil {
 			return fmt.Errorf("--policy-source consul: %w", err)
 		}
-		a.policies.source = source
+		a.policies.source, a.policies.carrier = source, "consul" // written by meshctl, with its user's own token
 	case cfg.PolicyDir != "":
 		source, err := policyfile.New(policyfile.Config{Dir: cfg.PolicyDir, Quiet: quiet, Log: a.log})
 		if err != nil {
 			return fmt.Errorf("--policy-dir: %w", err)
 		}
-		a.policies.source = source
+		a.policies.source, a.policies.carrier, a.policies.writer = source, "dir", policyfile.Writer{Dir: cfg.PolicyDir}
 	}
 	return nil
 }
@@ -166,6 +166,7 @@ func (a *app) openAdmin(cfg Config, messages resource.Config, scrape http.Handle
 			}))
 			return rs
 		},
+		Carrier: a.policies.carrier, Writer: a.policies.writer,
 		Checks: a.checks(cfg), Token: token, Pprof: cfg.Pprof, Log: a.log,
 	})
 	return nil

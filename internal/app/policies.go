@@ -21,7 +21,10 @@ type policies struct {
 	local  *revision.Keeper // a copy on disk for a start without keeper's store; nil: that is on disk
 	source policy.Source    // nil: mesh-default alone is in force
 	put    func(policy.Revision)
-	log    *slog.Logger
+
+	carrier string        // the source's name for the admin API
+	writer  policy.Writer // nil: the server writes no policies
+	log     *slog.Logger
 }
 
 // run serves the revision in force at once, and then what becomes of the

@@ -18,7 +18,8 @@ import (
 
 func (s *session) policyCmd() *cobra.Command {
 	cmd := group("policy", "Check policies, and see which one decides what", "policies", "pol")
-	cmd.AddCommand(s.policyGet(), s.policyDescribe(), s.policyValidate(), s.policyExplain(), s.policyAnalyze(), s.policySchema())
+	cmd.AddCommand(s.policyGet(), s.policyDescribe(), s.policyApply(), s.policyDelete(),
+		s.policyDiff(), s.policyValidate(), s.policyExplain(), s.policyAnalyze(), s.policySchema())
 	return cmd
 }
 

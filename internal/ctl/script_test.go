@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -23,14 +22,19 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs meshctl as users do. $SERVER is a real xds-server on the
-// catalog and policies of testdata/server.
+// catalog and policies of testdata/server; $WRITABLE has the folder $POLICIES,
+// which one script alone writes.
 func TestScripts(t *testing.T) {
-	server := startServer(t)
+	server := startServer(t, "testdata/server/policies")
+	own := t.TempDir() // may be written
+	writable := startServer(t, own)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("SERVER", server)
+			e.Setenv("WRITABLE", writable)
+			e.Setenv("POLICIES", own)
 			e.Setenv("NO_COLOR", "1")
 			return nil
 		},
@@ -62,14 +66,10 @@ func exitCode(err error) string {
 }
 
 // startServer runs xds-server in this process and returns its admin URL.
-func startServer(t *testing.T) string {
+func startServer(t *testing.T, policies string) string {
 	t.Helper()
-	dir, err := filepath.Abs("testdata/server")
-	if err != nil {
-		t.Fatal(err)
-	}
 	cfg := app.Default()
-	cfg.CatalogDir, cfg.PolicyDir, cfg.StateDir = filepath.Join(dir, "catalog"), filepath.Join(dir, "policies"), t.TempDir()
+	cfg.CatalogDir, cfg.PolicyDir, cfg.StateDir = "testdata/server/catalog", policies, t.TempDir()
 	cfg.XDSAddr, cfg.AdminAddr, cfg.PolicyQuiet = "127.0.0.1:0", "127.0.0.1:0", 0
 	ctx, stop := context.WithCancel(context.Background())
 	addrs, ended := make(chan app.Addrs, 1), make(chan error, 1)

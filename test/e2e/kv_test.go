@@ -65,7 +65,9 @@ func TestPoliciesFromConsul(t *testing.T) {
 		return fmt.Errorf("%+v", p.Items)
 	})
 	lab.Hold(t, time.Second, "the last good one serves", timeout("7s"))
-	inKV(t, consul, "orders", policyYAML("orders", "\n  timeouts: {request: 8s}"))
+	if out := l.MeshctlIn(policyYAML("orders", "\n  timeouts: {request: 8s}"), "policy", "apply", "-f", "-", "--wait"); out.Code != 0 || !strings.Contains(out.Stdout, "configured") {
+		t.Fatalf("meshctl policy apply: exit %d %s%s", out.Code, out.Stdout, out.Stderr)
+	}
 	lab.Until(t, 5*time.Second, "the cured one is in force", timeout("8s"))
 
 	// Two servers, one truth.

@@ -143,6 +143,9 @@ func (l *Lab) MeshctlIn(stdin string, args ...string) Output {
 	if l.Server != nil {
 		cmd.Env = append(cmd.Env, "MESHCTL_SERVER=http://"+l.Server.Admin)
 	}
+	if consul, ok := l.Registry.(*Consul); ok {
+		cmd.Env = append(cmd.Env, "CONSUL_HTTP_ADDR="+consul.Addr)
+	}
 	var out, errs logBuffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {

@@ -178,8 +178,10 @@ func (s *Sidecar) WaitStatus(url string, status int, limit time.Duration) Answer
 	return last
 }
 
+// admin asks Envoy's admin interface, patiently: on a busy machine it waits for
+// its turn.
 func (s *Sidecar) admin(path string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", s.Admin, path), nil)
 	if err != nil {

@@ -175,7 +175,27 @@ type Policy struct {
 // Policies is GET /v1/policies.
 type Policies struct {
 	Revision string   `json:"revision"` // "12 (3f9c2a1b)"
+	Carrier  string   `json:"carrier"`  // where documents are written: "dir", "consul", or "" where there is none
 	Items    []Policy `json:"items"`
+}
+
+// ApplyRequest is the body of POST /v1/policies: documents to put and to
+// remove, as one change set. Only the carrier "dir" is written by the server.
+type ApplyRequest struct {
+	Documents []json.RawMessage `json:"documents,omitempty"`
+	Delete    []string          `json:"delete,omitempty"` // "ResiliencePolicy/default/orders"
+	DryRun    bool              `json:"dryRun,omitempty"`
+}
+
+// ApplyResponse says what became of each document.
+type ApplyResponse struct {
+	Results []ApplyResult `json:"results"`
+}
+
+// ApplyResult is one document of a change set.
+type ApplyResult struct {
+	Document string `json:"document"` // "ResiliencePolicy/default/orders"
+	Result   string `json:"result"`   // created, configured, unchanged, deleted, absent
 }
 
 // Explain is GET /v1/explain?service=&caller=&path=&field=.

@@ -71,16 +71,9 @@ func New(cfg Config) (*Source, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c := api.DefaultConfig()
-	if cfg.Addr != "" {
-		c.Address = cfg.Addr
-	}
-	if cfg.Token != "" {
-		c.Token, c.TokenFile = cfg.Token, ""
-	}
-	client, err := api.NewClient(c)
+	client, err := newClient(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("set up the client for Consul at %s: %w", c.Address, err)
+		return nil, err
 	}
 	return &Source{cfg: cfg, kv: client.KV()}, nil
 }
