@@ -21,7 +21,7 @@ func TestToken(t *testing.T) {
 	log, out := logs()
 	cfg.Log = log
 	h := admin.New(cfg)
-	for _, path := range []string{"/v1/services", "/v1/watch", "/v1/doctor", "/debug/catalog", "/debug/ledger", "/v1/prometheus/targets"} {
+	for _, path := range []string{"/v1/services", "/v1/policies", "/v1/watch", "/v1/doctor", "/debug/catalog", "/debug/ledger", "/v1/prometheus/targets"} {
 		for _, header := range []string{"", "Bearer wrong", "Bearer", "Bearer " + token + "x", "Basic " + token} {
 			w := ask(h, http.MethodGet, path, "", bearer(header))
 			if w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" {
