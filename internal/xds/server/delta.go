@@ -66,6 +66,7 @@ func (st *stream) firstDelta(k cache.Kind, req *request) {
 // says that it named it.
 func (st *stream) bring(k cache.Kind, name, v string, asked bool) {
 	ks := &st.kinds[k]
+	st.unfollow(k, name)
 	if ks.notes[name] != nil || st.covers(k, name) {
 		// Sent behind its owner before the proxy asked: it answers for itself,
 		// unless the proxy says that it has something.
@@ -105,6 +106,7 @@ func (st *stream) subscribe(k cache.Kind, names []string) {
 			st.widen(k)
 			continue
 		}
+		st.unfollow(k, name)
 		st.mark(k, name, true)
 		st.watch.Add(k, name)
 	}
@@ -143,6 +145,9 @@ func (st *stream) unsubscribe(k cache.Kind, names []string) {
 			continue
 		}
 		n := st.note(k, name)
+		if n.follow {
+			continue // it had not asked for it
+		}
 		st.assume(k, n, version{})
 		st.watch.Remove(k, name)
 		if st.kinds[k].all {

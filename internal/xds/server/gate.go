@@ -88,17 +88,16 @@ func (p *plan) routes(name string) (waits string) {
 		return ""
 	}
 	i := st.current(st.seen, cache.RDS, name)
-	if i == nil || i.State == resource.Withheld {
-		st.watch.Add(cache.RDS, name) // wake up when it comes
-		return "RDS " + name
-	}
-	waits = p.blocked(cache.RDS, i)
-	if st.proxy.knows(cache.RDS, i) && (i.Fallback() == nil || st.proxy.knows(cache.RDS, i.Fallback())) {
+	switch {
+	case i == nil || i.State == resource.Withheld:
+		waits = "RDS " + name
+	case st.proxy.knows(cache.RDS, i) && (i.Fallback() == nil || st.proxy.knows(cache.RDS, i.Fallback())):
 		waits = "RDS " + name + ", which the proxy refused"
+	default:
+		waits = p.blocked(cache.RDS, i)
 	}
-	if waits != "" && !st.covers(cache.RDS, name) {
-		st.note(cache.RDS, name)      // the proxy does not have it
-		st.watch.Add(cache.RDS, name) // wake up when it changes
+	if waits != "" {
+		p.follow(name)
 	}
 	return waits
 }

@@ -44,7 +44,7 @@ func drawActs(t *rapid.T) []act {
 			variant: rapid.Bool().Draw(t, "variant"),
 			envoy:   rapid.IntRange(0, 2).Draw(t, "envoy"),
 		}
-	}), 1, 60).Draw(t, "acts")
+	}), 20, 80).Draw(t, "acts")
 }
 
 func name(i int) string { return fmt.Sprint("s", i) }

@@ -24,7 +24,10 @@ func (st *stream) nacked(rec *sent, detail string) {
 	}
 	for _, s := range rec.items {
 		bad := contains(guilty, s.item.Name)
-		if len(rec.items) > 1 && !bad && !(st.sotw && wildcard(rec.kind)) {
+		switch {
+		case bad:
+			s.prev = s.prev.without(s.item)
+		case !(st.sotw && wildcard(rec.kind)):
 			s.prev.maybe = append(slices.Clone(s.prev.maybe), s.item)
 		}
 		last := st.undo(rec.kind, s)

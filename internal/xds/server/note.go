@@ -19,6 +19,15 @@ type version struct {
 
 func versionOf(i *cache.Item) version { return version{id: i.Version, item: i} }
 
+// without returns v for a proxy that refuses i wherever it stands.
+func (v version) without(i *cache.Item) version {
+	v.maybe = slices.DeleteFunc(slices.Clone(v.maybe), func(m *cache.Item) bool { return m.Version == i.Version })
+	if len(v.maybe) == 0 {
+		v.maybe = nil
+	}
+	return v
+}
+
 // leads reports whether what the proxy has, or may have, refers to a name.
 func (v version) leads(k cache.Kind, name string) bool {
 	return v.item != nil && refers(v.item, k, name) ||
@@ -32,6 +41,10 @@ type note struct {
 	due   bool // the next flush looks at it
 	force bool // send although the proxy has it: it asked, or its owner was sent
 	alone bool // a suspect: next send in a response of its own
+
+	// follow: a scope that is held back waits for these routes. They wake the
+	// stream, but the proxy has not asked for them and is not told of them.
+	follow bool
 
 	waits string // what holds it back; "" when nothing does
 	since time.Time

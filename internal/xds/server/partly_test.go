@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +103,28 @@ func TestClusterStaysWhileARefusedResponseMayLeadToIt(t *testing.T) {
 	})
 }
 
+func scopeOf(service string) func(string) bool {
+	return func(line string) bool { return strings.HasPrefix(line, "SRDS +"+service) }
+}
+
+// What a proxy refuses by itself it does not have: it holds no cluster.
+func TestClusterGoesWhenOnlyRefusedRoutesLeadToIt(t *testing.T) {
+	canary := xdstest.Only(xdstest.Service("canary", 8101), resource.ClusterType, resource.EndpointType)
+	split := xdstest.Service("orders", 8001)
+	split.Resources[5] = xdstest.Route("orders", 2*time.Second, "orders", "canary")
+	bubble(t, nil, []resource.Set{split, xdstest.Service("pay", 9001), canary}, func(t *testing.T, r *rig) {
+		e := envoy("c-1", "client")
+		e.Refuse = bad(split.Resources[5])
+		r.connect(e)
+		e.Log()
+		r.store.Apply([]resource.Set{{Service: "canary"}})
+		synctest.Wait()
+		if got, want := e.Log(), "CDS -canary\nEDS -canary"; got != want {
+			t.Errorf("responses = %q, want %q", got, want)
+		}
+	})
+}
+
 // Routes do not go ahead of the scopes that lead to them: a proxy that has not
 // asked for them drops them, and they would count as had.
 func TestRoutesWaitForTheirScope(t *testing.T) {
@@ -109,8 +133,12 @@ func TestRoutesWaitForTheirScope(t *testing.T) {
 		h.keepType(resource.ClusterType)
 		r.store.Apply([]resource.Set{xdstest.Service("users", 7001)})
 		h.settle()
-		r.store.Apply([]resource.Set{xdstest.Service("carts", 7002)})
+		carts := xdstest.Service("carts", 7002)
+		r.store.Apply([]resource.Set{carts})
 		h.settle()
+		carts.Resources[5] = xdstest.Route("carts", 7*time.Second, "carts")
+		r.store.Apply([]resource.Set{carts})
+		expect(t, h, "nothing while the cluster is not acknowledged")
 		h.keepType(resource.ScopedRouteType)
 		h.ack(h.kept[0])
 		expect(t, h, "scopes as many as may be under way, and their routes", "SRDS +users", "SRDS +users.mesh", "RDS +users")
@@ -118,10 +146,9 @@ func TestRoutesWaitForTheirScope(t *testing.T) {
 		expect(t, h, "no scope may go, and no routes")
 		h.ack(h.kept[2])
 		h.ack(h.kept[3])
-		h.keep = nil
 		got := h.settle()
-		if len(got) < 5 {
-			t.Errorf("the rest: %v", got)
+		if scope, routes := slices.IndexFunc(got, scopeOf("carts")), slices.Index(got, "RDS +carts"); scope < 0 || routes < scope {
+			t.Errorf("when there is room: %v, want a scope of carts and its routes", got)
 		}
 	})
 }

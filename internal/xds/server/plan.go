@@ -15,6 +15,8 @@ type plan struct {
 	now  time.Time
 	out  []*response
 	part [cache.Kinds]part // what one stage gathers
+
+	followed map[string]struct{} // routes that scopes wait for
 }
 
 // part is what goes out of one type in one stage.
@@ -39,6 +41,7 @@ func (st *stream) flush() []*response {
 	p.look(cache.LDS) // may make all scopes and routes due
 	p.emit(cache.LDS)
 	p.look(cache.SRDS) // only those whose routes are ready; makes these due
+	p.unfollowOthers()
 	p.look(cache.RDS)
 	p.emit(cache.SRDS)
 	p.emit(cache.RDS)
@@ -80,7 +83,12 @@ func (p *plan) look(k cache.Kind) {
 		return
 	}
 	for _, name := range p.names(k) {
-		p.decide(k, name, p.st.kinds[k].notes[name])
+		n := p.st.kinds[k].notes[name]
+		if n.follow {
+			n.due, n.force = false, false
+			continue
+		}
+		p.decide(k, name, n)
 	}
 }
 
@@ -113,7 +121,7 @@ func (p *plan) send(k cache.Kind, name string, n *note, i *cache.Item) {
 	st.assume(k, n, versionOf(i))
 	n.alone = false
 	st.settle(k, name, n)
-	p.follow(k, i, wasNew)
+	p.bringAlong(k, i, wasNew)
 }
 
 // turn reports whether a response of its own may go now.
@@ -124,8 +132,8 @@ func (p *plan) turn(ks *kindState, part *part, n *note) bool {
 	return ks.own+len(part.alone) < p.st.srv.cfg.Window
 }
 
-// follow makes due what has to go right behind a resource.
-func (p *plan) follow(k cache.Kind, i *cache.Item, wasNew bool) {
+// bringAlong makes due what has to go right behind a resource.
+func (p *plan) bringAlong(k cache.Kind, i *cache.Item, wasNew bool) {
 	st := p.st
 	switch k {
 	case cache.CDS:
@@ -148,6 +156,7 @@ func (p *plan) follow(k cache.Kind, i *cache.Item, wasNew bool) {
 		if wasNew && !st.fresh(cache.SRDS, cache.RDS) {
 			for _, ref := range i.Refs {
 				if to, _ := cache.KindOf(ref.Type); to == cache.RDS {
+					st.unfollow(cache.RDS, ref.Name)
 					st.mark(cache.RDS, ref.Name, true)
 					st.watch.Add(cache.RDS, ref.Name)
 				}

@@ -87,11 +87,13 @@ func (st *stream) rename(k cache.Kind, names []string) (changed bool) {
 	}
 	had := map[string]version{}
 	for _, name := range names {
+		st.unfollow(k, name)
 		if !st.watch.Named(k, name) {
 			had[name] = st.has(k, name)
 		}
 	}
 	added, removed := st.watch.Replace(k, names)
+	removed = slices.DeleteFunc(removed, func(name string) bool { return st.refollow(k, name) })
 	for _, name := range added {
 		n := st.kinds[k].notes[name]
 		if n == nil {
