@@ -217,9 +217,17 @@ func (w *watch) poke() {
 // failed notes a read of a service that did not succeed.
 func (b *book) failed(w *watch, err error) { w.fresh.err = err.Error() }
 
-// heard takes a service's answer. direct says that it was read without index,
-// consistently, in this epoch.
-func (b *book) heard(now time.Time, w *watch, d described, a answer, direct bool, epoch uint64) {
+// manner says how a service's answer came about, and so what it can tell.
+type manner int
+
+const (
+	followed  manner = iota // with an index: nothing tells whether it is filtered
+	direct                  // without index, consistently
+	testified               // direct, and by a Consul that told afterwards who it is
+)
+
+// heard takes a service's answer to a request of an epoch.
+func (b *book) heard(now time.Time, w *watch, d described, a answer, how manner, epoch uint64) {
 	if b.watches[w.name] != w || epoch != b.epoch {
 		return // dismissed, or about to be read again
 	}
@@ -234,18 +242,19 @@ func (b *book) heard(now time.Time, w *watch, d described, a answer, direct bool
 	b.everRead = true
 	verdict := catalog.Answer{Service: w.name, Endpoints: d.endpoints, Op: a.index}
 	doubtful := w.doubtful
-	if direct && !a.filtered {
+	full := how >= direct && !a.filtered
+	if full && a.index < w.base {
+		b.rewound(now, wentBack)
+		doubtful = true
+	}
+	switch {
+	case full && doubtful:
+		verdict.Trust = catalog.Rewound
+	case full && how == testified:
 		verdict.Trust = catalog.Confirmed
-		if a.index < w.base {
-			b.rewound(now, wentBack)
-			doubtful = true
-		}
-		if doubtful {
-			verdict.Trust = catalog.Rewound
-		}
 	}
 	first := !w.answered
-	b.answered(now, w, a, direct)
+	b.answered(now, w, a, full)
 	b.compose(now, b.guard.Observe(now, verdict)...)
 	if a.filtered && b.guard.Suspect(w.name) {
 		b.guard.Observe(now, catalog.Answer{Service: w.name, Trust: catalog.Refused, Reason: errFiltered})
@@ -258,10 +267,10 @@ func (b *book) heard(now time.Time, w *watch, d described, a answer, direct bool
 // errFiltered is what a reader is told when the token hides instances.
 const errFiltered = "results filtered by ACLs: the token needs service:read and node:read for every instance"
 
-// answered notes that a service was read.
-func (b *book) answered(now time.Time, w *watch, a answer, direct bool) {
+// answered notes that a service was read; full: directly, and unfiltered.
+func (b *book) answered(now time.Time, w *watch, a answer, full bool) {
 	w.answered = true
-	if direct && !a.filtered {
+	if full {
 		w.doubtful = false
 	}
 	w.base = max(w.base, a.index)

@@ -60,7 +60,7 @@ const (
 	waitService = 60 * time.Second // of a blocking query
 	waitNames   = 3 * time.Second  // short: the name list is also the pulse that notices a restore or a weakened token
 	slack       = 15 * time.Second // Consul adds up to wait/16; a connection that is dead says nothing
-	direct      = 10 * time.Second // for a read that does not block
+	answerIn    = 10 * time.Second // for a read that does not block
 	probeEvery  = time.Minute      // of the token
 	linger      = 30 * time.Second // an empty service that left the name list is kept: the last instance may be restarting
 	seedAge     = 10 * time.Minute // younger last known good holds Consul to its word from the first answer

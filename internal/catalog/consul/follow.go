@@ -42,8 +42,11 @@ func (s *Source) watch(ctx context.Context, w *watch) {
 		case r.index > 0 && a.index < r.index:
 			r.index, r.consistent = 0, true // perhaps a server that lags: ask all of them
 		default:
-			direct := r.index == 0 && r.consistent
-			s.change(func(b *book, now time.Time) { b.heard(now, w, d, a, direct, epoch) })
+			how := followed
+			if r.index == 0 && r.consistent {
+				how = direct
+			}
+			s.change(func(b *book, now time.Time) { b.heard(now, w, d, a, how, epoch) })
 			r.index, wait = a.index, 0
 		}
 	}
@@ -95,17 +98,18 @@ func (b *book) ask(name string) question {
 }
 
 // confirm asks, without index, all servers and with the token, whether a loss
-// is true, and whether this is still the Consul that it was.
+// is true, and then whether this is still the Consul that it was: asked
+// before, the old one could answer that and a new one the rest.
 func (s *Source) confirm(ctx context.Context, q question) {
 	err := s.confirms.Wait(ctx)
-	var identity string
-	if err == nil {
-		identity, err = s.client.identity(ctx)
-	}
 	var d described
 	var a answer
 	if err == nil {
 		d, a, err = s.client.health(ctx, q.w.name, read{consistent: true})
+	}
+	var identity string
+	if err == nil {
+		identity, err = s.client.identity(ctx)
 	}
 	s.change(func(b *book, now time.Time) {
 		b.asking--
@@ -129,6 +133,8 @@ func (b *book) confirmed(now time.Time, q question, d described, a answer, ident
 		return
 	case b.known(identity):
 		b.rewound(now, otherDomain)
+		b.guard.AskAgain(q.w.name, now) // the answer may be the former one's
+		return
 	case a.index < q.base:
 		b.rewound(now, wentBack)
 	case a.filtered:
@@ -138,7 +144,7 @@ func (b *book) confirmed(now time.Time, q question, d described, a answer, ident
 		b.guard.AskAgain(q.w.name, now) // the watch knows something newer by now
 		return
 	}
-	b.heard(now, q.w, d, a, true, b.epoch)
+	b.heard(now, q.w, d, a, testified, b.epoch)
 }
 
 // known notes the trust domain and reports whether it is another one.

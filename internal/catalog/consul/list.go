@@ -95,6 +95,9 @@ func (b *book) listed(now time.Time, names []string, a answer) {
 		}
 		b.note(noteRights, "", "", "")
 	} else {
+		if _, were := b.notes[noteRights]; !were {
+			b.reread() // an answer with an index would not tell what is hidden now
+		}
 		b.note(noteRights, mesh.Warning, "the token hides services from the name list", hintRights)
 		if len(names) == 0 && !b.namesKnown && len(b.cfg.Services) == 0 {
 			b.list.err = "the token may read no service" // nothing is not the truth

@@ -27,7 +27,7 @@ type answer struct {
 }
 
 func (r read) options(ctx context.Context) (*api.QueryOptions, context.CancelFunc) {
-	limit := direct
+	limit := answerIn
 	if r.index > 0 {
 		limit = r.wait + slack
 	}
