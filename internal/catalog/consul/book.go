@@ -153,12 +153,14 @@ func (b *book) staff(now time.Time) (hire []*watch) {
 			b.dismiss(name)
 		}
 	}
+	var beyond []string
 	for _, name := range wanted {
 		if b.watches[name] != nil || !b.names[name] && !b.guard.Knows(name) {
 			continue
 		}
 		if len(b.watches) >= b.cfg.MaxWatches {
 			b.skipped = append(b.skipped, unwatched(name, b.cfg.MaxWatches))
+			beyond = append(beyond, name)
 			continue
 		}
 		started := now
@@ -169,6 +171,7 @@ func (b *book) staff(now time.Time) (hire []*watch) {
 		b.watches[name], b.waiting[name] = w, w
 		hire = append(hire, w)
 	}
+	b.noteUnwatched(beyond)
 	b.restaff = false
 	return hire
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"meshlite.dev/internal/catalog"
@@ -16,6 +17,7 @@ const (
 	noteRights   = "rights"
 	noteCrowded  = "connections"
 	noteDefaults = "service-defaults"
+	noteLimit    = "watches"
 )
 
 // note records a hint for doctor, or takes it back when message is "".
@@ -31,8 +33,22 @@ func unwatched(name string, limit int) catalog.Skipped {
 	return catalog.Skipped{
 		Name:   name,
 		Reason: fmt.Sprintf("not watched: the limit of %d watches is reached", limit),
-		Hint:   "reach Consul by HTTPS, whose connections are shared, or raise the agent's limits.http_max_conns_per_client and then --consul-max-watches, or name the services in use with --services",
+		Hint:   hintLimit,
 	}
+}
+
+// noteUnwatched counts the services beyond the limit for doctor, and takes
+// the note back when there are none.
+func (b *book) noteUnwatched(names []string) {
+	message := ""
+	if n := len(names); n > 0 {
+		const named = 5
+		message = fmt.Sprintf("%d services are not watched, because --consul-max-watches is %d: %s", n, b.cfg.MaxWatches, strings.Join(names[:min(n, named)], ", "))
+		if n > named {
+			message += ", …"
+		}
+	}
+	b.note(noteLimit, mesh.Error, message, hintLimit)
 }
 
 func hidden(service string) mesh.Finding {
@@ -56,6 +72,7 @@ const rewindShown = 10 * time.Minute
 const (
 	hintToken   = "set CONSUL_HTTP_TOKEN to a token with service_prefix \"\" and node_prefix \"\" read"
 	hintRights  = "give the token service_prefix \"\" and node_prefix \"\" read, or accept that what it hides is not served"
+	hintLimit   = "reach Consul by HTTPS, whose connections are shared, or raise the agent's limits.http_max_conns_per_client and then --consul-max-watches, or name the services in use with --services"
 	hintCrowded = "reach Consul by HTTPS, or raise the agent's limits.http_max_conns_per_client"
 )
 

@@ -47,6 +47,8 @@ func TestHealthAndMaintenance(t *testing.T) {
 		}
 		return nil
 	})
+	agent.Register(consultest.Instance{Service: "stock", ID: "unweighted", Address: "10.0.1.1", Port: 80, Check: "warning", Weights: &api.AgentWeights{Passing: 1, Warning: 0}})
+	r.UntilAddresses(within, "stock", "10.0.1.1:80=UNHEALTHY")
 	agent.Maintenance("o2", true)
 	r.UntilAddresses(within, "orders", "10.0.0.1:80=HEALTHY 10.0.0.2:80=DRAINING 10.0.0.3:80=HEALTHY")
 	draining := time.Now()
@@ -62,11 +64,49 @@ func TestHealthAndMaintenance(t *testing.T) {
 	r.UntilAddresses(within, "orders", "10.0.0.1:80=HEALTHY 10.0.0.3:80=HEALTHY")
 }
 
+// A node in maintenance drains all that it carries, without an alarm: that is
+// no loss, and somebody meant it.
+func TestANodeInMaintenanceDrains(t *testing.T) {
+	agent := consultest.Start(t, consultest.Options{})
+	var names []string
+	for i := range 12 {
+		name := fmt.Sprintf("s%02d", i+1)
+		names = append(names, name)
+		agent.Register(consultest.Instance{Service: name, ID: name, Address: fmt.Sprintf("10.5.%d.1", i+1), Port: 80})
+	}
+	r := record(t, agent, consul.Config{DrainGrace: time.Second})
+	all := func(health string) {
+		t.Helper()
+		for i, name := range names {
+			want := ""
+			if health != "" {
+				want = fmt.Sprintf("10.5.%d.1:80=%s", i+1, health)
+			}
+			r.UntilAddresses(within, name, want)
+		}
+	}
+	all("HEALTHY")
+	if err := agent.API().Agent().EnableNodeMaintenance("test"); err != nil {
+		t.Fatal(err)
+	}
+	all("DRAINING")
+	all("")
+	if h := r.Source.Status().Holds; len(h) > 0 {
+		t.Errorf("holds are %+v", h)
+	}
+	if err := agent.API().Agent().DisableNodeMaintenance(); err != nil {
+		t.Fatal(err)
+	}
+	all("HEALTHY")
+}
+
 func TestProxiesGatewaysAndConsulAreNoServices(t *testing.T) {
 	agent := consultest.Start(t, consultest.Options{})
 	agent.Register(
 		consultest.Instance{Service: "orders", ID: "o", Address: "10.0.0.1", Port: 80},
 		consultest.Instance{Service: "orders-sidecar-proxy", ID: "p", Address: "10.0.0.1", Port: 20000, Kind: api.ServiceKindConnectProxy, Proxied: "orders"},
+		consultest.Instance{Service: "orders", ID: "namesake", Address: "10.0.0.3", Port: 20000, Kind: api.ServiceKindMeshGateway},
+		consultest.Instance{Service: "orders", ID: "sidecar", Address: "10.0.0.4", Port: 20000, Kind: api.ServiceKindConnectProxy, Proxied: "orders"},
 		consultest.Instance{Service: "gateway", ID: "g", Address: "10.0.0.2", Port: 20000, Kind: api.ServiceKindMeshGateway},
 	)
 	r := record(t, agent, consul.Config{})
@@ -131,6 +171,7 @@ func TestServicesBeyondTheLimitAreNamed(t *testing.T) {
 	}) {
 		t.Errorf("skipped = %+v", skipped)
 	}
+	r.Until(within, "the alarm", noted(r, "15 services are not watched"))
 	agent.Apply([]consultest.Instance{{Service: "a-first", ID: "a", Address: "10.9.0.1", Port: 80}})
 	r.Until(within, "the newcomer is named too", func() error {
 		if len(r.Source.Status().Skipped) != 16 {
