@@ -30,6 +30,9 @@ type Options struct {
 	Data bool
 	// ACL denies what no token allows; RootToken may do everything.
 	ACL bool
+	// TLS opens a second port of the API for HTTPS, with a certificate of an
+	// authority that is the test's own.
+	TLS bool
 	// Config is more configuration in HCL.
 	Config string
 }
@@ -37,6 +40,9 @@ type Options struct {
 // Agent is a running Consul, or one that was killed and may start again.
 type Agent struct {
 	Addr string // HOST:PORT of the HTTP API
+	// TLSAddr is HOST:PORT of the HTTPS API, CA the file of its authority; ""
+	// without Options.TLS.
+	TLSAddr, CA string
 
 	tb     testing.TB
 	args   []string
@@ -50,7 +56,7 @@ type Agent struct {
 // at the end of the test.
 func Start(tb testing.TB, o Options) *Agent {
 	tb.Helper()
-	ports := freePorts(tb, 3)
+	ports := freePorts(tb, 4)
 	dir := tb.TempDir()
 	a := &Agent{tb: tb, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))}
 	a.args = []string{
@@ -66,6 +72,12 @@ func Start(tb testing.TB, o Options) *Agent {
 	config := "performance { raft_multiplier = 1 }\ndisable_update_check = true\n" + o.Config
 	if o.ACL {
 		config += fmt.Sprintf("\nacl { enabled = true\n default_policy = \"deny\"\n tokens { initial_management = %q\n agent = %q } }\n", RootToken, RootToken)
+	}
+	if o.TLS {
+		var files string
+		a.CA, files = certify(tb, tb.TempDir())
+		a.TLSAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[3]))
+		config += fmt.Sprintf("\nports { https = %d }\n%s", ports[3], files)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "agent.hcl"), []byte(config), 0o600); err != nil {
 		tb.Fatal(err)
