@@ -130,10 +130,14 @@ func (in serviceFile) service() (*Service, error) {
 			ID: e.ID, Address: e.Address, Port: e.Port, Weight: ClampWeight(int(e.Weight)), Node: e.Node, Datacenter: e.Datacenter,
 			Locality: mesh.Locality{Region: e.Region, Zone: e.Zone}, Tags: e.Tags, Meta: e.Meta,
 		}
+		known := false
 		for _, h := range []mesh.Health{mesh.Healthy, mesh.Unhealthy, mesh.Draining} {
 			if h.String() == e.Health {
-				out.Health = h
+				out.Health, known = h, true
 			}
+		}
+		if !known { // taken for healthy it would get calls
+			return nil, fmt.Errorf("instance %q has the unknown health %q", e.ID, shorten(e.Health))
 		}
 		s.Endpoints = append(s.Endpoints, out)
 	}
