@@ -34,7 +34,11 @@ func (b *book) composeOne(now time.Time, w *watch) {
 	if before != nil && !before.Synced {
 		before = nil // a placeholder says nothing
 	}
-	disagreed := catalog.Settle(s, before, says, b.protocols[w.name])
+	fallback := b.protocols[w.name]
+	if !b.protocolsSettled && before != nil {
+		fallback = before.Protocol // service-defaults may say so, and have not been read
+	}
+	disagreed := catalog.Settle(s, before, says, fallback)
 	b.ledger.Set(s)
 	b.ledger.Report(w.name, append(append([]mesh.Finding(nil), w.findings...), disagreed...))
 	if len(endpoints) > 0 || len(w.drained) > 0 {

@@ -2,12 +2,12 @@ package consul
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
-	"golang.org/x/time/rate"
-	"maps"
-
 	"github.com/hashicorp/consul/api"
+	"golang.org/x/time/rate"
 
 	"meshlite.dev/internal/catalog"
 	"meshlite.dev/internal/mesh"
@@ -61,7 +61,7 @@ func (s *Source) followDefaults(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			s.change(func(b *book, _ time.Time) { b.protocolsFailed(err) })
+			s.change(func(b *book, now time.Time) { b.protocolsFailed(now, err) })
 			r.index = 0
 			wait.sleep(ctx, s.returned())
 			continue
@@ -87,10 +87,19 @@ func (s *Source) losesProtocols(m map[string]mesh.Protocol) bool {
 	return lostProtocols(s.book.protocols, m)
 }
 
-func (b *book) protocolsFailed(err error) {
+func (b *book) protocolsFailed(now time.Time, err error) {
 	if refused(err) {
-		b.protocolsSettled = true
+		b.settleProtocols(now)
 		b.note(noteDefaults, mesh.Info, "protocols of service-defaults cannot be read: "+err.Error(), hintRights)
+	}
+}
+
+// settleProtocols notes that service-defaults answered or refused: what was
+// served before them is looked at again.
+func (b *book) settleProtocols(now time.Time) {
+	if !b.protocolsSettled {
+		b.protocolsSettled = true
+		b.compose(now, slices.Collect(maps.Keys(b.watches))...)
 	}
 }
 
@@ -102,7 +111,8 @@ func (b *book) stated(now time.Time, m map[string]mesh.Protocol, keep bool) {
 	if keep {
 		m = withLost(before, m)
 	}
-	b.protocols, b.protocolsSettled = m, true
+	b.protocols = m
+	b.settleProtocols(now)
 	for name, p := range withLost(before, m) {
 		if before[name] != p || m[name] != p {
 			b.compose(now, name)
