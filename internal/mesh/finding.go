@@ -38,6 +38,8 @@ const (
 	CodeInvalidDocument     = "MESH0019" // a document was refused; its last good generation stays in force
 	CodeInvalidCatalogEntry = "MESH0020" // an instance or definition of the catalog was skipped
 	CodeNotPermitted        = "MESH0021" // the document's namespace has no right to its target
+	CodeUnresolvedRef       = "MESH0022" // a backend, subset or mirror that does not exist
+	CodeNotAttachable       = "MESH0023" // a field that cannot attach to this target, such as limits to a rule
 )
 
 // Finding is something an operator should look at.

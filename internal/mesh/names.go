@@ -8,6 +8,9 @@ import (
 // Names of Envoy resources are made and taken apart here and nowhere else.
 //
 //	cluster, endpoints, route configuration   SERVICE
+//	the same of another datacenter            SERVICE@DATACENTER (no route configuration)
+//	cluster, endpoints of a subset            SERVICE/SUBSET
+//	cluster of a failover list                OWNER>POOL>POOL…, made of the route's service and the pools
 //	scoped route (name == key)                HOST, one per element of Hosts
 //	local cluster's endpoints                 local/SERVICE
 //	outbound listener                         outbound
@@ -24,9 +27,34 @@ const (
 	upstreamPrefix        = "upstream/"
 )
 
+// ClusterName returns the name of the cluster, and of the endpoints, of a
+// service key or of a subset of it.
+func ClusterName(key, subset string) string {
+	if subset == "" {
+		return key
+	}
+	return key + "/" + subset
+}
+
+// FailoverCluster names the cluster that tries pools in order, as the routes
+// of owner use it.
+func FailoverCluster(owner string, pools []Pool) string {
+	var b strings.Builder
+	b.WriteString(owner)
+	for _, p := range pools {
+		b.WriteByte('>')
+		b.WriteString(p.Cluster())
+	}
+	return b.String()
+}
+
 // Hosts returns the names under which clients call service, in lower case
-// and without a port.
+// and without a port. A service of another datacenter has none: routes reach
+// it.
 func Hosts(service string) []string {
+	if strings.Contains(service, "@") {
+		return nil
+	}
 	return []string{service, service + ".mesh", service + ".service.consul"}
 }
 

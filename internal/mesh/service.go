@@ -61,7 +61,7 @@ type Endpoint struct {
 
 // Service is one destination as every caller sees it.
 type Service struct {
-	Name      string // a DNS label; also the name of its cluster and route configuration
+	Name      string // a DNS label, or ServiceKey for another datacenter's; also the name of its cluster and route configuration
 	Namespace string // owner of its policies; never empty
 
 	// Synced is false while the catalog has not answered for this service and
@@ -71,6 +71,9 @@ type Service struct {
 	// Endpoints are sorted by address, port and id, without two of one
 	// address and port.
 	Endpoints []Endpoint
+
+	// Subsets are the parts that its TrafficRoute names, sorted by name.
+	Subsets []Subset
 
 	// Default is what callers get that have nothing of their own. Never nil.
 	Default *Destination
@@ -93,6 +96,9 @@ type Destination struct {
 	Caller   string // "" for the default
 	Protocol Protocol
 	*Effective
+	// Routes are the rules of the service's TrafficRoute; nil where it has
+	// none. The pointer stays the same while they do.
+	Routes *Routes
 }
 
 // Model is the compiled mesh.

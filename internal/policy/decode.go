@@ -24,8 +24,15 @@ const (
 // APIVersion of every document.
 const APIVersion = "meshlite.dev/v1alpha1"
 
-// KindResiliencePolicy is the kind that this version puts in force.
-const KindResiliencePolicy = "ResiliencePolicy"
+// Kinds of documents that users write.
+const (
+	KindResiliencePolicy  = "ResiliencePolicy"
+	KindTrafficRoute      = "TrafficRoute"
+	KindEventSubscription = "EventSubscription"
+)
+
+// Kinds lists the kinds of documents in the order in which they sort.
+func Kinds() []string { return []string{KindEventSubscription, KindResiliencePolicy, KindTrafficRoute} }
 
 // Decode reads every document of one source: YAML documents separated by
 // lines of "---", or JSON. A document with a fault is refused, alone, with all
@@ -201,10 +208,8 @@ func (d *document) header(obj map[string]any) {
 	switch {
 	case obj["apiVersion"] != APIVersion:
 		d.fault("apiVersion", text(obj["apiVersion"]), "must be "+APIVersion)
-	case kind == "TrafficRoute" || kind == "EventSubscription":
-		d.fault("kind", kind, "is not supported by this version; remove the document")
-	case schema.For(kind) == nil:
-		d.fault("kind", text(obj["kind"]), "must be "+KindResiliencePolicy)
+	case !slices.Contains(Kinds(), kind):
+		d.fault("kind", text(obj["kind"]), "must be one of "+strings.Join(Kinds(), ", "))
 	}
 	meta, ok := obj["metadata"].(map[string]any)
 	if !ok {
@@ -264,20 +269,49 @@ func (d *document) build() (*Document, *Refusal) {
 		"metadata": map[string]any{"name": d.key.Name, "namespace": d.key.Namespace},
 		"spec":     d.tree.value["spec"],
 	})
-	var typed v1alpha1.ResiliencePolicy
+	out := &Document{Key: d.key, Canonical: canonical, Source: d.source}
 	if err == nil {
-		err = json.Unmarshal(canonical, &typed)
+		err = out.readSpec()
 	}
 	if err != nil { // the schema has passed it: the types and the schema disagree
 		d.fault("spec", "", err.Error())
 		return nil, &Refusal{Key: d.key, Source: d.source, Faults: d.located()}
 	}
-	for _, f := range CheckMerged(&typed.Spec) {
+	for _, f := range out.check() {
 		d.fault("spec."+f.Path, f.Value, f.Reason)
 	}
 	if len(d.faults) > 0 {
 		return nil, &Refusal{Key: d.key, Source: d.source, Faults: d.located()}
 	}
 	sum := sha256.Sum256(canonical)
-	return &Document{Key: d.key, Hash: hex.EncodeToString(sum[:]), Canonical: canonical, Source: d.source, Resilience: &typed.Spec}, nil
+	out.Hash = hex.EncodeToString(sum[:])
+	return out, nil
+}
+
+// readSpec fills the spec of the document's kind from its canonical form.
+func (d *Document) readSpec() error {
+	var spec any
+	switch d.Kind {
+	case KindTrafficRoute:
+		d.Route = &v1alpha1.TrafficRouteSpec{}
+		spec = d.Route
+	case KindEventSubscription:
+		d.Subscription = &v1alpha1.EventSubscriptionSpec{}
+		spec = d.Subscription
+	default:
+		d.Resilience = &v1alpha1.ResiliencePolicySpec{}
+		spec = d.Resilience
+	}
+	return json.Unmarshal(d.Canonical, &struct {
+		Spec any `json:"spec"`
+	}{spec})
+}
+
+// check applies the rules across fields of the document's kind. Paths are
+// below spec.
+func (d *Document) check() []FieldError {
+	if d.Resilience != nil {
+		return CheckMerged(d.Resilience)
+	}
+	return nil
 }

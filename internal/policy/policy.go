@@ -24,7 +24,11 @@ type Document struct {
 	Hash       string // SHA-256 of Canonical, in hex
 	Canonical  []byte // canonical JSON: apiVersion, kind, metadata name and namespace, spec
 	Source     string // where it was read: "policies/orders.yaml#2"
-	Resilience *v1alpha1.ResiliencePolicySpec
+
+	// The spec of the document's kind; the others are nil.
+	Resilience   *v1alpha1.ResiliencePolicySpec
+	Route        *v1alpha1.TrafficRouteSpec
+	Subscription *v1alpha1.EventSubscriptionSpec
 }
 
 // Ref returns the label of this version.

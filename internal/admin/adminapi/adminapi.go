@@ -170,6 +170,27 @@ type Policy struct {
 	Accepted   string          `json:"accepted"` // Accepted, Conflicted, Invalid, TargetNotFound, NotPermitted
 	Message    string          `json:"message,omitempty"`
 	Document   json.RawMessage `json:"document,omitempty"`
+
+	// Conditions sum up all targets: Accepted, ResolvedRefs, Programmed, Enforced.
+	Conditions        []Condition `json:"conditions,omitempty"`
+	InForceGeneration int64       `json:"inForceGeneration,omitempty"` // what traffic follows; 0: nothing of it
+	Ancestors         []Ancestor  `json:"ancestors,omitempty"`         // the same conditions per target
+}
+
+// Condition is one statement about a document, as Kubernetes writes them.
+type Condition struct {
+	Type               string    `json:"type"`
+	Status             string    `json:"status"` // True, False, Unknown
+	Reason             string    `json:"reason"`
+	Message            string    `json:"message"`
+	ObservedGeneration int64     `json:"observedGeneration,omitempty"`
+	LastTransitionTime time.Time `json:"lastTransitionTime"`
+}
+
+// Ancestor is what became of a document for one target.
+type Ancestor struct {
+	Target     string      `json:"target"` // "Mesh", "Service/orders", "TrafficRoute/orders/canary"
+	Conditions []Condition `json:"conditions"`
 }
 
 // Policies is GET /v1/policies.

@@ -22,7 +22,7 @@ type ResiliencePolicy struct {
 
 	Spec ResiliencePolicySpec `json:"spec"`
 	// +optional
-	Status ResiliencePolicyStatus `json:"status,omitempty"`
+	Status PolicyStatus `json:"status,omitempty"`
 }
 
 // ResiliencePolicyList is a list of policies.
@@ -255,23 +255,6 @@ type TCPKeepalive struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=127
 	Probes *int32 `json:"probes,omitempty"`
-}
-
-// ResiliencePolicyStatus is written by xds-server.
-type ResiliencePolicyStatus struct {
-	// Conditions sum up all targets.
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=8
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// InForceGeneration is the generation that traffic follows.
-	// +optional
-	InForceGeneration int64 `json:"inForceGeneration,omitempty"`
-	// Ancestors hold the same conditions per target.
-	// +optional
-	// +kubebuilder:validation:MaxItems=16
-	Ancestors []AncestorStatus `json:"ancestors,omitempty"`
 }
 
 // AncestorStatus is what became of the policy for one target.

@@ -1,0 +1,230 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// TrafficRoute says where a service's HTTP requests go. A service has one; what
+// matches none of its rules goes where it would without a TrafficRoute.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=tr,categories=mesh
+// +kubebuilder:printcolumn:name="Service",type=string,JSONPath=`.spec.service`
+// +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name="Programmed",type=string,JSONPath=`.status.conditions[?(@.type=="Programmed")].status`
+// +kubebuilder:printcolumn:name="Enforced",type=string,JSONPath=`.status.conditions[?(@.type=="Enforced")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type TrafficRoute struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec TrafficRouteSpec `json:"spec"`
+	// +optional
+	Status PolicyStatus `json:"status,omitempty"`
+}
+
+// TrafficRouteList is a list of routes.
+//
+// +kubebuilder:object:root=true
+type TrafficRouteList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []TrafficRoute `json:"items"`
+}
+
+// TrafficRouteSpec holds the subsets and rules of one service.
+type TrafficRouteSpec struct {
+	// Service whose requests are routed. A second TrafficRoute of one service is
+	// Conflicted; the lower namespace/name wins.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Service string `json:"service"`
+	// Effect: enforce puts the route in force; shadow compiles, validates and
+	// diffs it and never sends it to a proxy.
+	// +optional
+	// +kubebuilder:default=enforce
+	Effect Effect `json:"effect,omitempty"`
+	// Subsets name parts of the service's instances, for its own rules and
+	// those of others.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	Subsets []Subset `json:"subsets,omitempty"`
+	// Rules in order; the first that matches a request wins.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Rules []RouteRule `json:"rules,omitempty"`
+}
+
+// Subset is the instances that have all of its tags and meta.
+type Subset struct {
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+	// Tags of the catalog, all of which an instance must have.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	Tags []Tag `json:"tags,omitempty"`
+	// Meta of the catalog, all of which an instance must have with that value.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	Meta map[string]MetaValue `json:"meta,omitempty"`
+}
+
+// Tag of an instance in the catalog.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=255
+type Tag string
+
+// MetaValue of an instance in the catalog; at most 512 bytes, as in Consul.
+//
+// +kubebuilder:validation:MaxLength=512
+type MetaValue string
+
+// RouteRule says what happens to the requests that it matches: they go to
+// backends, or are redirected, or answered.
+type RouteRule struct {
+	// Name of the rule, for sectionName of a ResiliencePolicy, logs and explain.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+	// Matches: any of them, all parts of one. Absent: every request.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	Matches []RouteMatch `json:"matches,omitempty"`
+	// Backends share the requests by weight. Absent without redirect and
+	// directResponse: the service itself.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	Backends []Backend `json:"backends,omitempty"`
+	// Failover takes over, in order, where a backend has no healthy instance.
+	// +optional
+	// +kubebuilder:validation:MaxItems=8
+	Failover []FailoverTarget `json:"failover,omitempty"`
+	// +optional
+	Filters *RouteFilters `json:"filters,omitempty"`
+	// Timeouts of this rule: request, streamIdle and maxStreamDuration.
+	// +optional
+	Timeouts *Timeouts `json:"timeouts,omitempty"`
+	// Retry of this rule: all but budget and tcpConnectAttempts.
+	// +optional
+	Retry *Retry `json:"retry,omitempty"`
+}
+
+// RouteMatch is met by a request that meets all of its parts.
+type RouteMatch struct {
+	// +optional
+	Path *PathMatch `json:"path,omitempty"`
+	// +optional
+	Method *Method `json:"method,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	Headers []HeaderMatch `json:"headers,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	QueryParams []QueryParamMatch `json:"queryParams,omitempty"`
+}
+
+// PathMatch compares the path without its query.
+type PathMatch struct {
+	// Type: Exact, Prefix and Suffix compare characters (/api is also a prefix
+	// of /apis), Regex must match the whole path.
+	// +kubebuilder:validation:Enum=Exact;Prefix;Suffix;Regex
+	Type string `json:"type"`
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Value string `json:"value"`
+}
+
+// HeaderMatch compares one header.
+type HeaderMatch struct {
+	Name HeaderName `json:"name"`
+	// +kubebuilder:validation:Enum=Exact;Prefix;Suffix;Regex;Present
+	Type string `json:"type"`
+	// Value to compare with; none with Present.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Value *string `json:"value,omitempty"`
+	// Invert matches the requests that would not match.
+	// +optional
+	Invert *bool `json:"invert,omitempty"`
+}
+
+// QueryParamMatch compares one parameter of the query.
+type QueryParamMatch struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name"`
+	// +kubebuilder:validation:Enum=Exact;Prefix;Suffix;Regex;Present
+	Type string `json:"type"`
+	// Value to compare with; none with Present.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Value *string `json:"value,omitempty"`
+}
+
+// Kinds of comparison.
+const (
+	MatchExact   = "Exact"
+	MatchPrefix  = "Prefix"
+	MatchSuffix  = "Suffix"
+	MatchRegex   = "Regex"
+	MatchPresent = "Present"
+)
+
+// Destination names instances: a service, or a subset of it, here or in
+// another datacenter. Absent parts are the route's own service, all of its
+// instances, the own datacenter.
+type Destination struct {
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Service string `json:"service,omitempty"`
+	// Subset as the service's own TrafficRoute names it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Subset string `json:"subset,omitempty"`
+	// Datacenter of the catalog, in lower case.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$`
+	Datacenter string `json:"datacenter,omitempty"`
+}
+
+// Backend takes its share of a rule's requests.
+type Backend struct {
+	Destination `json:",inline"`
+	// Weight over the sum of all weights is the share; absent: 1.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	Weight *int32 `json:"weight,omitempty"`
+}
+
+// FailoverTarget takes over where what stands before it has no healthy instance.
+type FailoverTarget struct {
+	Destination `json:",inline"`
+}
+
+// PolicyStatus is written by xds-server, the same for every kind.
+type PolicyStatus struct {
+	// Conditions sum up all targets: True only if true for each.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// InForceGeneration is the generation that traffic follows.
+	// +optional
+	InForceGeneration int64 `json:"inForceGeneration,omitempty"`
+	// Ancestors hold the same conditions per target.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	Ancestors []AncestorStatus `json:"ancestors,omitempty"`
+}
