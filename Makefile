@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 GO ?= go
 BIN := bin
 TOOLS := .tools/bin
+E2E_TOOLS := envoy consul etcd kube-apiserver kubectl
 FUZZTIME ?= 20s
 SOAK ?= 20
 # Go files of the project: tools and work folders under .tools stand apart.
@@ -41,8 +42,8 @@ check: ## Format, vet, lint, generated files, sizes, unit tests with the race de
 test-unit: ## Unit tests with the race detector; need no tools
 	$(GO) test -race -timeout 10m ./...
 
-e2e: ## End-to-end tests with real Envoy and Consul
-	@hack/tools.sh envoy consul
+e2e: ## End-to-end tests with real Envoy, Consul and kube-apiserver
+	@hack/tools.sh $(E2E_TOOLS)
 	$(GO) test -tags e2e -race -count=1 -p 1 -timeout 25m $(E2E)
 
 fuzz: ## Each fuzz target for FUZZTIME (20s)
@@ -58,7 +59,7 @@ bench: ## Benchmarks side by side with other implementations, with the machine's
 
 soak: ## The tests that find races by luck, SOAK times (20), end-to-end tests thrice
 	$(GO) test -race -count=$(SOAK) -timeout 60m ./internal/...
-	@hack/tools.sh envoy consul
+	@hack/tools.sh $(E2E_TOOLS)
 	$(GO) test -tags e2e -race -count=3 -p 1 -timeout 90m $(E2E)
 
 golden: ## Rewrite golden files; review the diff as you would code
@@ -95,7 +96,7 @@ sizes: ## No file over 500 lines, no function over 100
 
 ##@ House
 
-tools: ## Install Envoy, Consul, golangci-lint and controller-gen into .tools/bin, once
+tools: ## Install all tools into .tools/bin, once per version (first time twenty minutes or so)
 	@hack/tools.sh
 
 clean: ## Remove what was built; the tools stay

@@ -18,6 +18,8 @@ stamps=$tools/stamps
 
 envoy_version=1.40.0 # with its checksums in hack/tools/envoy/requirements.txt
 consul_version=1.21.0 # with its whole module graph in hack/tools/consul
+etcd_version=3.7.3    # in hack/tools/etcd
+kubernetes_version=1.37.2 # in hack/tools/kubernetes: kube-apiserver and kubectl
 golangci_lint_version=2.15.0
 controller_gen_version=0.23.0
 
@@ -63,6 +65,20 @@ install_consul() {
 	go_build consul "$1" "$root/hack/tools/consul" github.com/hashicorp/consul
 }
 
+install_etcd() {
+	CGO_ENABLED=0 go_build etcd "$1" "$root/hack/tools/etcd" go.etcd.io/etcd/server/v3
+}
+
+install_kube-apiserver() { kubernetes kube-apiserver "$1"; }
+install_kubectl() { kubernetes kubectl "$1"; }
+
+# kubernetes COMMAND VERSION. The linker tells both what they are; without that
+# "kubectl version" fails.
+kubernetes() {
+	CGO_ENABLED=0 go_build "$1" "$2" "$root/hack/tools/kubernetes" "k8s.io/kubernetes/cmd/$1" \
+		-ldflags "-X k8s.io/component-base/version.gitVersion=v$2"
+}
+
 install_golangci-lint() {
 	go_install golangci-lint "$1" github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 }
@@ -71,9 +87,9 @@ install_controller-gen() {
 	go_install controller-gen "$1" sigs.k8s.io/controller-tools/cmd/controller-gen
 }
 
-# go_build NAME VERSION MODULE-FOLDER PACKAGE
+# go_build NAME VERSION MODULE-FOLDER PACKAGE [FLAG...]
 go_build() {
-	(cd "$3" && GOWORK=off GONOSUMDB='github.com/hashicorp/*' go build -trimpath -o "$work/$1" "$4") ||
+	(cd "$3" && GOWORK=off GONOSUMDB='github.com/hashicorp/*' go build -trimpath "${@:5}" -o "$work/$1" "$4") ||
 		die "building $1 $2 did not succeed"
 	place "$work/$1" "$1" "$2"
 }
@@ -86,14 +102,16 @@ go_install() {
 
 main() {
 	local names=("$@") name version missing=()
-	[[ ${#names[@]} -gt 0 ]] || names=(envoy consul golangci-lint controller-gen)
+	[[ ${#names[@]} -gt 0 ]] || names=(envoy consul etcd kube-apiserver kubectl golangci-lint controller-gen)
 	for name in "${names[@]}"; do
 		case $name in
 		envoy) version=$envoy_version ;;
 		consul) version=$consul_version ;;
+		etcd) version=$etcd_version ;;
+		kube-apiserver | kubectl) version=$kubernetes_version ;;
 		golangci-lint) version=$golangci_lint_version ;;
 		controller-gen) version=$controller_gen_version ;;
-		*) die "no tool is called \"$name\"; known are envoy, consul, golangci-lint and controller-gen" ;;
+		*) die "no tool is called \"$name\"; known are envoy, consul, etcd, kube-apiserver, kubectl, golangci-lint and controller-gen" ;;
 		esac
 		installed "$name" "$version" || missing+=("$name $version")
 	done
@@ -112,6 +130,8 @@ main() {
 		installed "$name" "$version" && continue
 		case $name in
 		consul) say "installing consul $version (a Go build: five minutes or so on two cores)" ;;
+		kube-apiserver) say "installing kube-apiserver $version (a Go build: six minutes or so on two cores)" ;;
+		etcd | kubectl) say "installing $name $version (a Go build: a minute or so)" ;;
 		golangci-lint) say "installing golangci-lint $version (a Go build: some minutes)" ;;
 		*) say "installing $name $version" ;;
 		esac
