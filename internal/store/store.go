@@ -43,3 +43,13 @@ type Store interface {
 	// Commit applies all ops or none, durably before it returns.
 	Commit(ctx context.Context, ops ...Op) error
 }
+
+// Locker lets one replica at a time do what must not be done twice.
+type Locker interface {
+	// Hold waits until this process alone holds the named lock and calls do
+	// with a context that ends when the lock is lost or ctx ends; when do
+	// returns, the lock is released. Until ctx ends it tries again, also after
+	// a failure of the backend; it then returns. A lock that is held is lost at
+	// the latest 15 s after its holder died.
+	Hold(ctx context.Context, name string, do func(context.Context))
+}

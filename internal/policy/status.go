@@ -1,0 +1,32 @@
+package policy
+
+import (
+	"context"
+
+	"meshlite.dev/internal/policy/v1alpha1"
+)
+
+// Status is what became of one document, for whoever wrote it.
+type Status struct {
+	Key
+	v1alpha1.PolicyStatus
+}
+
+// StatusSink keeps statuses where the carrier's users look for them.
+type StatusSink interface {
+	// WriteStatus replaces the statuses of these documents. It may be repeated,
+	// and a document that is gone meanwhile is no fault. An error names every
+	// document whose status was not written; the others were.
+	WriteStatus(ctx context.Context, statuses []Status) error
+}
+
+// Conditions of a status, in the order in which they are told.
+const (
+	ConditionAccepted     = "Accepted"     // the document is in force, or in shadow
+	ConditionResolvedRefs = "ResolvedRefs" // everything that it names exists
+	ConditionProgrammed   = "Programmed"   // it is part of what proxies are sent
+	ConditionEnforced     = "Enforced"     // proxies run it; the message counts them
+)
+
+// ControllerName is who writes statuses.
+const ControllerName = "meshlite.dev/xds-server"
