@@ -9,11 +9,15 @@ import (
 )
 
 // Binaries are what a lab runs. Fill it once per process with Build.
-var Binaries struct{ XDSServer, Meshctl, Echo, Envoy, Consul string }
+var Binaries struct {
+	XDSServer, Meshctl, Echo     string
+	Envoy, Consul                string
+	Etcd, KubeAPIServer, Kubectl string
+}
 
 // Build compiles xds-server, meshctl and the echo service into dir and finds
-// Envoy and Consul. Race builds xds-server with the race detector, which
-// needs a C compiler.
+// the tools, of which only Envoy must be there. Race builds xds-server with
+// the race detector, which needs a C compiler.
 func Build(ctx context.Context, dir string, race bool) error {
 	root, err := Root()
 	if err != nil {
@@ -39,11 +43,19 @@ func Build(ctx context.Context, dir string, race bool) error {
 			return fmt.Errorf("go build %s: %w\n%s", b.pkg, err, out)
 		}
 	}
-	for path, tool := range map[*string]string{&Binaries.Envoy: "envoy", &Binaries.Consul: "consul"} {
-		*path = filepath.Join(root, ".tools", "bin", tool)
-	}
+	findTools(root)
 	if _, err := os.Stat(Binaries.Envoy); err != nil {
 		return fmt.Errorf("envoy is missing; run make tools: %w", err)
 	}
 	return nil
+}
+
+// findTools says where hack/tools.sh installs what it installs.
+func findTools(root string) {
+	for path, tool := range map[*string]string{
+		&Binaries.Envoy: "envoy", &Binaries.Consul: "consul",
+		&Binaries.Etcd: "etcd", &Binaries.KubeAPIServer: "kube-apiserver", &Binaries.Kubectl: "kubectl",
+	} {
+		*path = filepath.Join(root, ".tools", "bin", tool)
+	}
 }

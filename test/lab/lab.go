@@ -1,5 +1,6 @@
 // Package lab sets up a small mesh of real parts on loopback: echo services, a
-// catalog folder or a Consul, xds-server and Envoy sidecars, and load on them.
+// catalog folder or a Consul, a Kubernetes API, xds-server and Envoy sidecars, and
+// load on them.
 // End-to-end tests and the demo share it. Every process is a child that the lab
 // ends by its id; waiting is polling of the condition itself.
 package lab
@@ -29,6 +30,7 @@ type Lab struct {
 	Policies *Policies
 	Registry Registry
 	Server   *Server
+	Cluster  *Cluster // nil without StartCluster
 
 	mu        sync.Mutex
 	processes []*Process

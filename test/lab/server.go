@@ -146,12 +146,27 @@ func (l *Lab) MeshctlIn(stdin string, args ...string) Output {
 	if consul, ok := l.Registry.(*Consul); ok {
 		cmd.Env = append(cmd.Env, "CONSUL_HTTP_ADDR="+consul.Addr)
 	}
-	var out, errs logBuffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
-	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+	if l.Cluster != nil {
+		cmd.Env = append(cmd.Env, l.Cluster.env()...)
+	}
+	out, err := run(cmd, stdin)
+	if err != nil && cmd.ProcessState == nil {
 		l.Fatalf("meshctl %s: %v", strings.Join(args, " "), err)
 	}
-	return Output{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+	return out
+}
+
+// run runs cmd to its end. The error is that of exec.Cmd: not nil for any exit
+// code but 0.
+func run(cmd *exec.Cmd, stdin string) (Output, error) {
+	var out, errs logBuffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
+	err := cmd.Run()
+	code := -1
+	if cmd.ProcessState != nil {
+		code = cmd.ProcessState.ExitCode()
+	}
+	return Output{out.String(), errs.String(), code}, err
 }
 
 // MustMeshctl is Meshctl that must end with 0; it returns what it printed.
