@@ -1,9 +1,7 @@
 package ctl
 
 import (
-	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -84,13 +82,7 @@ func (u *upstreams) String() string {
 
 // Set implements pflag.Value.
 func (u *upstreams) Set(text string) error {
-	for _, one := range strings.Split(text, ",") {
-		name, port, ok := strings.Cut(one, "=")
-		n, err := strconv.ParseUint(port, 10, 16)
-		if !ok || err != nil {
-			return errors.New("use NAME=PORT, such as orders=9001")
-		}
-		*u = append(*u, bootstrap.Upstream{Service: name, Port: uint16(n)})
-	}
-	return nil
+	more, err := bootstrap.ParseUpstreams(text)
+	*u = append(*u, more...)
+	return err
 }

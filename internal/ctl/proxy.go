@@ -13,7 +13,7 @@ import (
 
 func (s *session) proxyCmd() *cobra.Command {
 	cmd := group("proxy", "Start, look at and drain the Envoys beside services", "proxies", "px")
-	cmd.AddCommand(newProxyBootstrap(s.IO), newProxyRun(s.IO), s.proxyStatus(), s.proxyConfig(), s.proxyDiff(), s.proxyDrain())
+	cmd.AddCommand(newProxyBootstrap(s.IO), newProxyRun(s.IO), newProxyInject(s.IO), newProxyReady(s.IO), s.proxyStatus(), s.proxyConfig(), s.proxyDiff(), s.proxyDrain())
 	return cmd
 }
 

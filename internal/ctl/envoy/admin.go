@@ -29,6 +29,10 @@ func newAdmin(addr string) admin {
 // HOST:PORT, and returns when no call is under way. Envoy itself goes on.
 func Drain(ctx context.Context, addr string) error { return newAdmin(addr).drain(ctx) }
 
+// Ready reports nil once the Envoy whose admin interface is at addr, HOST:PORT,
+// is LIVE, or the error of ctx.
+func Ready(ctx context.Context, addr string) error { return newAdmin(addr).waitReady(ctx) }
+
 // waitReady returns nil once Envoy is LIVE, which it is when the first answer
 // of every type it waits for is in force.
 func (a admin) waitReady(ctx context.Context) error {

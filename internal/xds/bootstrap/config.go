@@ -110,12 +110,33 @@ func (c Config) server() (host string, port uint16, err error) {
 // does not enter the mesh.
 func (c Config) Env() string {
 	proxy := fmt.Sprintf("http://127.0.0.1:%d", c.OutboundPort)
-	none := strings.Join(append([]string{"localhost", "127.0.0.0/8", "::1", "169.254.169.254"}, c.NoProxy...), ",")
+	none := c.NoProxyList()
 	var b strings.Builder
 	for _, v := range [][2]string{{"HTTP_PROXY", proxy}, {"http_proxy", proxy}, {"NO_PROXY", none}, {"no_proxy", none}} {
 		fmt.Fprintf(&b, "export %s=%s\n", v[0], quote(v[1]))
 	}
 	return b.String()
+}
+
+// NoProxyList names the hosts that never enter the mesh, as NO_PROXY wants
+// them: clients would send those too.
+func (c Config) NoProxyList() string {
+	return strings.Join(append([]string{"localhost", "127.0.0.0/8", "::1", "169.254.169.254"}, c.NoProxy...), ",")
+}
+
+// ParseUpstreams reads local ports as flags and annotations give them:
+// "orders=9001,stock=9002".
+func ParseUpstreams(text string) ([]Upstream, error) {
+	var out []Upstream
+	for one := range strings.SplitSeq(text, ",") {
+		name, port, ok := strings.Cut(strings.TrimSpace(one), "=")
+		n, err := strconv.ParseUint(port, 10, 16)
+		if !ok || err != nil {
+			return nil, errors.New("use NAME=PORT, such as orders=9001")
+		}
+		out = append(out, Upstream{Service: name, Port: uint16(n)})
+	}
+	return out, nil
 }
 
 // quote makes one word for a POSIX shell.
