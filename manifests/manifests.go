@@ -4,7 +4,7 @@ package manifests
 
 import "embed"
 
-// CRDs holds crds/*.yaml, generated from internal/policy/v1alpha1.
+// CRDs holds crds/meshlite.dev_*.yaml, generated from internal/policy/v1alpha1.
 //
-//go:embed crds/*.yaml
+//go:embed crds/meshlite.dev_*.yaml
 var CRDs embed.FS

@@ -66,7 +66,7 @@ func main() {
 }
 
 func run() error {
-	files, err := filepath.Glob(filepath.Join(crds, "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(crds, "meshlite.dev_*.yaml"))
 	if err != nil {
 		return err
 	}

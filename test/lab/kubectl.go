@@ -84,8 +84,8 @@ func (c *Cluster) InstallCRDs() {
 		c.lab.Fatalf("find go.mod above the working folder: %v", err)
 	}
 	crds := filepath.Join(root, "manifests", "crds")
-	c.MustKubectl("apply", "-f", crds)
-	c.MustKubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", crds)
+	c.MustKubectl("apply", "-k", crds)
+	c.MustKubectl("wait", "--for=condition=Established", "--timeout=30s", "-k", crds)
 	Until(c.lab, 30*time.Second, "the API serves the kinds of Meshlite", func() error {
 		return c.get("/apis/meshlite.dev/v1alpha1") // a moment after Established
 	})
