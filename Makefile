@@ -31,6 +31,11 @@ demo-consul: ## The same on a real Consul (its first build takes five minutes or
 build: ## Build xds-server and meshctl into bin/
 	$(GO) build -trimpath -o $(BIN)/ ./cmd/...
 
+images: ## Build container images into bin/images; PUSH=REPOSITORY pushes them
+	@hack/tools.sh envoy
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ ./cmd/...
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run ./hack/image $(if $(PUSH),--push $(PUSH))
+
 ##@ Tests
 
 test: tools check e2e ## Everything, on a fresh clone: tools, check, end-to-end tests
@@ -102,4 +107,4 @@ tools: ## Install all tools into .tools/bin, once per version (first time twenty
 clean: ## Remove what was built; the tools stay
 	rm -rf $(BIN) coverage.out
 
-.PHONY: help demo demo-consul build test check test-unit e2e fuzz bench soak golden generate generate-check fmt fmt-check vet lint sizes tools clean
+.PHONY: help demo demo-consul build images test check test-unit e2e fuzz bench soak golden generate generate-check fmt fmt-check vet lint sizes tools clean
