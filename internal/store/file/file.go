@@ -32,7 +32,10 @@ type Store struct {
 	mem  *mem.Store
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store  = (*Store)(nil)
+	_ store.Locker = (*Store)(nil)
+)
 
 // document is the file's layout, stated exactly:
 //
@@ -83,6 +86,12 @@ func (s *Store) List(ctx context.Context, prefix string) ([]store.Entry, error) 
 // Commit implements store.Store.
 func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
 	return s.mem.CommitAfter(ctx, func(all []store.Entry) error { return write(s.path, all) }, ops...)
+}
+
+// Hold implements store.Locker. The file has one process, so the lock is among
+// its goroutines.
+func (s *Store) Hold(ctx context.Context, name string, do func(context.Context)) {
+	s.mem.Hold(ctx, name, do)
 }
 
 func acquire(path string) (*os.File, error) {

@@ -27,6 +27,13 @@ func TestContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { return open(t, filepath.Join(t.TempDir(), "state.json")) })
 }
 
+func TestLocks(t *testing.T) {
+	storetest.RunLocker(t, func(t *testing.T) storetest.Locks {
+		s := open(t, filepath.Join(t.TempDir(), "state.json"))
+		return storetest.Locks{Open: func(*testing.T) store.Locker { return s }}
+	})
+}
+
 func TestARestartFindsEverythingWithItsVersions(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	s := open(t, path)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -34,16 +35,21 @@ const (
 // Consul's other variables.
 type Config struct {
 	Addr, Token string
-	Prefix      string // default DefaultPrefix
+	Prefix      string       // default DefaultPrefix
+	Name        string       // of this process, shown in the locks that it holds; default "meshlite"
+	Log         *slog.Logger // of locks that cannot be had; nil is silent
 }
 
 // Store implements store.Store. A commit of more operations than fit one
 // transaction writes those without a check first: they may stay when the
 // checked ones conflict.
 type Store struct {
-	kv     *api.KV
-	txn    *api.Txn
-	prefix string
+	kv       *api.KV
+	txn      *api.Txn
+	sessions *api.Session
+	prefix   string
+	name     string
+	log      *slog.Logger
 }
 
 var _ store.Store = (*Store)(nil)
@@ -64,7 +70,13 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Prefix == "" {
 		cfg.Prefix = DefaultPrefix
 	}
-	return &Store{client.KV(), client.Txn(), cfg.Prefix}, nil
+	if cfg.Name == "" {
+		cfg.Name = "meshlite"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Store{client.KV(), client.Txn(), client.Session(), cfg.Prefix, cfg.Name, cfg.Log}, nil
 }
 
 func query(ctx context.Context) (*api.QueryOptions, context.CancelFunc) {

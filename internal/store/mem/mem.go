@@ -16,6 +16,8 @@ type Store struct {
 	mu      sync.RWMutex
 	entries map[string]store.Entry
 	version uint64 // of the newest entry
+
+	locks locks
 }
 
 var _ store.Store = (*Store)(nil)

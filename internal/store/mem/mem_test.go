@@ -11,3 +11,10 @@ import (
 func TestContract(t *testing.T) {
 	storetest.Run(t, func(*testing.T) store.Store { return mem.New() })
 }
+
+func TestLocks(t *testing.T) {
+	storetest.RunLocker(t, func(*testing.T) storetest.Locks {
+		s := mem.New()
+		return storetest.Locks{Open: func(*testing.T) store.Locker { return s }}
+	})
+}

@@ -23,7 +23,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	})
 	t.Run("what was committed is read back byte for byte", func(t *testing.T) { roundTrip(t, open(t)) })
 	t.Run("a prefix lists its keys in order", func(t *testing.T) { list(t, open(t)) })
-	t.Run("a commit applies all ops or none", func(t *testing.T) { atomic(t, open(t)) })
+	t.Run("a commit applies all ops or none", func(t *testing.T) { allOrNone(t, open(t)) })
 	t.Run("version 0 demands that the key does not exist", func(t *testing.T) { create(t, open(t)) })
 	t.Run("a deleted key is gone and may be created again", func(t *testing.T) { remove(t, open(t)) })
 	t.Run("compare and set loses no increment", func(t *testing.T) { race(t, open(t)) })
@@ -55,7 +55,7 @@ func list(t *testing.T, s store.Store) {
 	}
 }
 
-func atomic(t *testing.T, s store.Store) {
+func allOrNone(t *testing.T, s store.Store) {
 	put(t, s, store.Op{Key: "a", Value: []byte("1")})
 	err := s.Commit(t.Context(), store.Op{Key: "b", Value: []byte("2")}, store.Op{Key: "a", Value: []byte("3"), Check: true, IfVersion: 999})
 	if !errors.Is(err, store.ErrConflict) {
