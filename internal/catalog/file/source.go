@@ -60,6 +60,7 @@ type Source struct {
 	readAt   time.Time
 	lastErr  string
 	vanished bool // the folder could not be read since
+	blind    bool // some file has never been right
 	before   map[string]*catalog.Service
 }
 
@@ -251,13 +252,26 @@ func (s *Source) take(now time.Time, f folder, trust catalog.Trust) {
 	s.vanished = false
 	s.compose(s.guard.Observe(now, answers...)...)
 	if len(blank) == 0 {
+		s.sighted(now)
 		return
 	}
+	s.blind = true
 	for _, a := range answers {
 		if s.guard.Suspect(a.Service) {
 			s.guard.Observe(now, catalog.Answer{Service: a.Service, Trust: catalog.Refused, Reason: blank[0] + " has never been right"})
 		}
 	}
+}
+
+// sighted asks at once about what was held because of a file that has become
+// right, or has gone.
+func (s *Source) sighted(now time.Time) {
+	if s.blind {
+		for name := range s.before {
+			s.guard.AskAgain(name, now)
+		}
+	}
+	s.blind = false
 }
 
 // known names the services that the folder defines, and those that it did.

@@ -66,13 +66,26 @@ func parseJSON(raw []byte) (map[string]any, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("is not JSON in line %d: %w; a file that is being written is read again", 1+bytes.Count(raw[:min(int(dec.InputOffset()), len(raw))], []byte("\n")), err)
+		return nil, fmt.Errorf("is not JSON in line %d: %w; a file that is being written is read again", lineOf(raw, dec, err), err)
 	}
 	m, ok := v.(map[string]any)
 	if !ok {
 		return nil, errors.New("is not an object; write {\"service\": {…}} or {\"services\": […]}")
 	}
 	return m, nil
+}
+
+// lineOf returns the line in which the decoder met the fault, from 1.
+func lineOf(raw []byte, dec *json.Decoder, err error) int {
+	at := dec.InputOffset() // the end of the latest token
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		at = syntax.Offset
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		at = int64(len(bytes.TrimSpace(raw)))
+	}
+	return 1 + bytes.Count(raw[:min(int(at), len(raw))], []byte("\n"))
 }
 
 func parseHCL(raw []byte) (m map[string]any, err error) {

@@ -226,6 +226,9 @@ func scan(dir string) (folder, error) {
 			continue
 		case info.IsDir():
 			continue
+		case !info.Mode().IsRegular(): // reading a pipe would wait for ever
+			out[name] = content{err: "is not a regular file; write the documents into one"}
+			continue
 		case info.Size() > maxFile:
 			out[name] = content{err: fmt.Sprintf("is %d bytes; a file may have 16 MiB", info.Size())}
 			continue

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +105,19 @@ func TestAFolderThatVanishesKeepsThePoliciesAndIsReadWhenItReturns(t *testing.T)
 	}
 	if p := next(); names(p) != "orders" || *p.Documents[0].Resilience.Retry.Attempts != 4 {
 		t.Fatalf("proposed %q", names(p))
+	}
+}
+
+// Reading a pipe waits for somebody who writes, and the server with it.
+func TestAPipeIsRefusedAndNotReadFor(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "orders.yaml", document("orders", "3"))
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := follow(t, dir)()
+	if names(p) != "orders" || len(p.Refused) != 1 || p.Refused[0].Source != "pipe.yaml" || !strings.Contains(p.Refused[0].Faults[0].Reason, "regular file") {
+		t.Fatalf("proposed %q, refused %v", names(p), p.Refused)
 	}
 }
 
