@@ -88,7 +88,19 @@ func (m *merged) attribute() {
 				*s.by = ref
 			}
 		}
+		if in&inRoute != 0 {
+			e.RouteDocuments = foremost(e.RouteDocuments, ref)
+		}
+		if in&inCluster != 0 {
+			e.ClusterDocuments = foremost(e.ClusterDocuments, ref)
+		}
 	}
+}
+
+// foremost puts ref before the others, once.
+func foremost(refs []mesh.DocumentRef, ref mesh.DocumentRef) []mesh.DocumentRef {
+	refs = slices.DeleteFunc(refs, func(d mesh.DocumentRef) bool { return d == ref })
+	return slices.Insert(refs, 0, ref)
 }
 
 // tookPart marks a layer of which any value is in force.

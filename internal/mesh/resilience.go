@@ -18,6 +18,9 @@ type Effective struct {
 	// Documents are all documents that took part, least specific first,
 	// mesh-default left out.
 	Documents []DocumentRef
+	// RouteDocuments and ClusterDocuments are those of them that gave a value
+	// to the routes and to the cluster, most specific first.
+	RouteDocuments, ClusterDocuments []DocumentRef
 }
 
 // Resilience holds effective values: nothing is absent any more, except the

@@ -56,8 +56,8 @@ func sameButEndpoints(a, b *mesh.Service) bool {
 
 // destination makes the cluster and the routes of one caller, or of all.
 func (b *maker) destination(service string, d *mesh.Destination) {
-	b.add(Resource{Type: ClusterType, Name: service, Caller: d.Caller, Policies: labels(d.Cluster)}, cluster(service, d))
-	rc := Resource{Type: RouteType, Name: service, Caller: d.Caller, Policies: labels(d.Route)}
+	b.add(Resource{Type: ClusterType, Name: service, Caller: d.Caller, Policies: labels(d.ClusterDocuments...)}, cluster(service, d))
+	rc := Resource{Type: RouteType, Name: service, Caller: d.Caller, Policies: labels(d.RouteDocuments...)}
 	if !d.Protocol.HTTP() {
 		b.add(rc, notHTTP(b.cfg, service))
 		return

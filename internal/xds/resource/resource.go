@@ -47,8 +47,8 @@ type Resource struct {
 	// Refs are what must be known to Envoy before this resource: the clusters
 	// of a route configuration, the route configuration of a scope.
 	Refs []Ref
-	// Policies are the documents that the content comes from, as
-	// mesh.DocumentRef.String gives them.
+	// Policies are all documents that the content comes from, most specific
+	// first, as mesh.DocumentRef.String gives them.
 	Policies []string
 }
 
