@@ -21,7 +21,7 @@ func Run(ctx context.Context, cfg Config, opts ...Option) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	o := gather(opts)
+	o := optionsOf(opts)
 	log := newLogger(cfg, o)
 	lis, err := bind(cfg)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/policy"
 	policyfile "meshlite.dev/internal/policy/file"
+	"meshlite.dev/internal/policy/gather"
 	policykv "meshlite.dev/internal/policy/kv"
 	"meshlite.dev/internal/policy/revision"
 	"meshlite.dev/internal/store"
@@ -114,16 +115,16 @@ func (a *app) openPolicies(cfg Config, state store.Store) error {
 		}
 		a.policies.keeper, a.policies.local = revision.New(shared), revision.New(state)
 	}
-	quiet := max(cfg.PolicyQuiet, time.Millisecond)
+	timing := gather.Timing{Quiet: max(cfg.PolicyQuiet, time.Millisecond)}
 	switch {
 	case cfg.PolicySource == "consul":
-		source, err := policykv.New(policykv.Config{Addr: cfg.Consul.Addr, Quiet: quiet, Log: a.log})
+		source, err := policykv.New(policykv.Config{Addr: cfg.Consul.Addr, Timing: timing, Known: a.policies.inForce, Log: a.log})
 		if err != nil {
 			return fmt.Errorf("--policy-source consul: %w", err)
 		}
 		a.policies.source, a.policies.carrier = source, "consul" // written by meshctl, with its user's own token
 	case cfg.PolicyDir != "":
-		source, err := policyfile.New(policyfile.Config{Dir: cfg.PolicyDir, Quiet: quiet, Log: a.log})
+		source, err := policyfile.New(policyfile.Config{Dir: cfg.PolicyDir, Timing: timing, Known: a.policies.inForce, Log: a.log})
 		if err != nil {
 			return fmt.Errorf("--policy-dir: %w", err)
 		}

@@ -73,6 +73,7 @@ func (a *app) watchReadiness(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		a.latch.Alarm("catalog", alarm(a.catalog.Status()))
+		a.latch.Alarm("policies", a.policies.problem())
 		select {
 		case <-ctx.Done():
 			a.latch.Stop()

@@ -31,7 +31,7 @@ func WithStarted(f func(Addrs)) Option { return func(o *options) { o.started = f
 // through.
 func WithMutate(f func(name string, message any)) Option { return func(o *options) { o.mutate = f } }
 
-func gather(opts []Option) options {
+func optionsOf(opts []Option) options {
 	o := options{logs: os.Stderr, started: func(Addrs) {}}
 	for _, set := range opts {
 		set(&o)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"meshlite.dev/internal/policy"
@@ -25,6 +26,31 @@ type policies struct {
 	carrier string        // the source's name for the admin API
 	writer  policy.Writer // nil: the server writes no policies
 	log     *slog.Logger
+
+	newest atomic.Pointer[policy.Revision] // put last
+}
+
+// problem says why what is in force may be older than what the carrier holds;
+// "" where all is well.
+func (p *policies) problem() string {
+	if s, ok := p.source.(interface{ Problem() string }); ok {
+		return s.Problem()
+	}
+	return ""
+}
+
+// inForce returns the documents in force; nil before the first revision.
+func (p *policies) inForce() []*policy.Document {
+	if r := p.newest.Load(); r != nil {
+		return r.Documents
+	}
+	return nil
+}
+
+// use puts a revision in force.
+func (p *policies) use(rev policy.Revision) {
+	p.newest.Store(&rev)
+	p.put(rev)
 }
 
 // run serves the revision in force at once, and then what becomes of the
@@ -79,7 +105,7 @@ func (p *policies) load(ctx context.Context) (ok bool, err error) {
 		return false, fmt.Errorf("read the revision in force: %w", err)
 	}
 	if ok {
-		p.put(rev)
+		p.use(rev)
 		p.log.InfoContext(ctx, "policies in force from an earlier run", "revision", rev.Number, "hash", rev.Hash)
 	}
 	return ok, nil
@@ -125,6 +151,6 @@ func (p *policies) propose(ctx context.Context, proposal policy.Proposal) error 
 		}
 	}
 	p.log.InfoContext(ctx, "policies in force", "revision", rev.Number, "hash", rev.Hash, "documents", len(rev.Documents), "changed", len(rev.Changed), "refused", len(rev.Refused))
-	p.put(rev)
+	p.use(rev)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -267,7 +268,7 @@ func (d *document) build() (*Document, *Refusal) {
 	canonical, err := json.Marshal(map[string]any{
 		"apiVersion": APIVersion, "kind": d.key.Kind,
 		"metadata": map[string]any{"name": d.key.Name, "namespace": d.key.Namespace},
-		"spec":     d.tree.value["spec"],
+		"spec":     canonicalSpec(d.tree.value["spec"]),
 	})
 	out := &Document{Key: d.key, Canonical: canonical, Source: d.source}
 	if err == nil {
@@ -286,6 +287,18 @@ func (d *document) build() (*Document, *Refusal) {
 	sum := sha256.Sum256(canonical)
 	out.Hash = hex.EncodeToString(sum[:])
 	return out, nil
+}
+
+// canonicalSpec leaves out the one default that the API server writes into a
+// document: the same text is then the same document on every carrier.
+func canonicalSpec(spec any) any {
+	fields, ok := spec.(map[string]any)
+	if !ok || fields["effect"] != string(v1alpha1.Enforce) {
+		return spec
+	}
+	fields = maps.Clone(fields)
+	delete(fields, "effect")
+	return fields
 }
 
 // readSpec fills the spec of the document's kind from its canonical form.

@@ -55,3 +55,20 @@ func Join(parts ...Proposal) Proposal {
 	slices.SortStableFunc(all.Refused, func(a, b Refusal) int { return strings.Compare(a.Source, b.Source) })
 	return all
 }
+
+// Holding returns whether a document in force is held there by one of the
+// refusals: it is the last good version of what was refused, or it stood in the
+// file that was. A mistyped name or kind is then no deletion.
+func Holding(refused []Refusal) func(*Document) bool {
+	keys, files := map[Key]bool{}, map[string]bool{}
+	for _, r := range refused {
+		keys[r.Key], files[fileOf(r.Source)] = true, true
+	}
+	return func(d *Document) bool { return keys[d.Key] || files[fileOf(d.Source)] }
+}
+
+// fileOf cuts the place within a file: "orders.yaml#2" is in "orders.yaml".
+func fileOf(source string) string {
+	file, _, _ := strings.Cut(source, "#")
+	return file
+}

@@ -14,48 +14,42 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 
 	"meshlite.dev/internal/policy"
+	"meshlite.dev/internal/policy/gather"
 )
 
 // Config of a Source. Dir is required; zero durations stand for Default's.
 type Config struct {
 	Dir string
-	// Quiet gathers edits: a set is proposed once nothing changed for so
-	// long. A tool that writes twenty files makes one revision.
-	Quiet time.Duration
-	// AtMost bounds that wait under edits that never end.
-	AtMost time.Duration
+	gather.Timing
 	// Rescan finds what no notification told of (network file systems).
 	Rescan time.Duration
-	Log    *slog.Logger
+	// Known returns the documents in force when Run begins; nil: none.
+	Known func() []*policy.Document
+	Log   *slog.Logger
 }
 
 // Default returns the durations in use when a field is zero.
-func Default() Config {
-	return Config{Quiet: 2 * time.Second, AtMost: 10 * time.Second, Rescan: 5 * time.Second}
-}
+func Default() Config { return Config{Timing: gather.Default(), Rescan: 5 * time.Second} }
 
 // Source proposes the documents of a folder.
-type Source struct{ cfg Config }
+type Source struct {
+	cfg    Config
+	gather *gather.Gatherer[content]
+}
 
 var _ policy.Source = (*Source)(nil)
 
 // New returns a source for cfg.Dir, or an error that says why it cannot be
 // read.
 func New(cfg Config) (*Source, error) {
-	d := Default()
-	if cfg.Quiet <= 0 {
-		cfg.Quiet = d.Quiet
-	}
-	if cfg.AtMost <= 0 {
-		cfg.AtMost = max(d.AtMost, cfg.Quiet)
-	}
 	if cfg.Rescan <= 0 {
-		cfg.Rescan = d.Rescan
+		cfg.Rescan = Default().Rescan
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -63,8 +57,21 @@ func New(cfg Config) (*Source, error) {
 	if _, err := os.ReadDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("read the policy folder: %w", err)
 	}
-	return &Source{cfg: cfg}, nil
+	s := &Source{cfg: cfg}
+	s.gather = gather.New(gather.Config[content]{
+		Timing: cfg.Timing, Known: cfg.Known, Log: cfg.Log.With("source", cfg.Dir), Decode: decode,
+		Read: func(ctx context.Context) (folder, bool) {
+			state, err := s.read(ctx)
+			return state, err == nil
+		},
+		Reread: s.read,
+	})
+	return s, nil
 }
+
+// Problem says why what is in force may be older than the folder; "" where all
+// is well.
+func (s *Source) Problem() string { return s.gather.Problem() }
 
 // Run implements policy.Source. The first set is proposed at once. A folder
 // that vanishes is logged, and what was proposed last stays.
@@ -77,112 +84,66 @@ func (s *Source) Run(ctx context.Context, propose func(policy.Proposal)) error {
 	if err := watcher.Add(s.cfg.Dir); err != nil {
 		return fmt.Errorf("watch the policy folder: %w", err)
 	}
-	state, err := read(s.cfg.Dir)
+	first, err := s.read(ctx)
 	if err != nil {
-		return fmt.Errorf("read the policy folder: %w", err)
+		return err
 	}
-	propose(state.proposal())
-	f := follower{Source: s, watcher: watcher, last: state, propose: propose}
-	return f.run(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.watch(ctx, watcher, first) })
+	s.gather.Run(ctx, first, propose)
+	stop()
+	wg.Wait()
+	return nil
 }
 
-// follower proposes what changes after the first reading.
-type follower struct {
-	*Source
-	watcher *fsnotify.Watcher
-	propose func(policy.Proposal)
-	last    folder // proposed last
-	missing bool
-}
-
-func (f *follower) run(ctx context.Context) error {
-	rescan := time.NewTicker(f.cfg.Rescan)
+// watch tells of every notification, and of what none told of.
+func (s *Source) watch(ctx context.Context, watcher *fsnotify.Watcher, seen folder) {
+	rescan := time.NewTicker(s.cfg.Rescan)
 	defer rescan.Stop()
-	quiet := time.NewTimer(time.Hour)
-	defer quiet.Stop()
-	var first time.Time // of the edits that wait; zero: none
-	touch := func() {
-		now := time.Now()
-		if first.IsZero() {
-			first = now
-		}
-		quiet.Reset(max(min(f.cfg.Quiet, first.Add(f.cfg.AtMost).Sub(now)), 0))
-	}
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case _, ok := <-f.watcher.Events:
+			return
+		case _, ok := <-watcher.Events:
 			if ok {
-				touch()
+				s.gather.Touch()
 			}
-		case err, ok := <-f.watcher.Errors:
+		case err, ok := <-watcher.Errors:
 			if ok {
-				f.cfg.Log.WarnContext(ctx, "policy folder notifications", "err", err)
-				touch()
+				s.cfg.Log.WarnContext(ctx, "policy folder notifications", "err", err)
+				s.gather.Touch()
 			}
 		case <-rescan.C:
-			if first.IsZero() && f.differs(ctx) {
-				touch()
+			state, err := s.read(ctx)
+			if err != nil {
+				continue
 			}
-		case <-quiet.C:
-			first = time.Time{}
-			f.look(ctx)
+			_ = watcher.Add(s.cfg.Dir) // it may be another folder by now; the rescan goes on without
+			if !state.Equal(seen) {
+				seen = state
+				s.gather.Touch()
+			}
 		}
 	}
-}
-
-// differs reads the folder for what no notification told of.
-func (f *follower) differs(ctx context.Context) bool {
-	state, ok := f.read(ctx)
-	return ok && !state.equal(f.last)
-}
-
-func (f *follower) look(ctx context.Context) {
-	state, ok := f.read(ctx)
-	if !ok || state.equal(f.last) {
-		return
-	}
-	f.last = state
-	f.propose(state.proposal())
 }
 
 // read returns the folder's state; a folder that is away is told of once.
-func (f *follower) read(ctx context.Context) (folder, bool) {
-	state, err := read(f.cfg.Dir)
+func (s *Source) read(ctx context.Context) (folder, error) {
+	state, err := read(s.cfg.Dir)
 	if err != nil {
-		if !f.missing {
-			f.cfg.Log.ErrorContext(ctx, "the policy folder cannot be read; the policies in force stay", "err", err)
-		}
-		f.missing = true
-		return nil, false
+		err = fmt.Errorf("read the policy folder: %w", err)
 	}
-	if f.missing {
-		f.missing = false
-		f.cfg.Log.InfoContext(ctx, "the policy folder is back")
-		_ = f.watcher.Add(f.cfg.Dir) // the rescan goes on without it
-	}
-	return state, true
+	s.gather.Trouble(ctx, err)
+	return state, err
 }
 
 // folder is the content of every file by name.
-type folder map[string]content
+type folder = gather.State[content]
 
 type content struct {
 	data string
 	err  string // why the file could not be read
-}
-
-func (a folder) equal(b folder) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for name, c := range a {
-		if other, ok := b[name]; !ok || other != c {
-			return false
-		}
-	}
-	return true
 }
 
 // maxFile is more than Decode takes, so that its own error names the size.
@@ -197,7 +158,7 @@ func read(dir string) (folder, error) {
 			return nil, err
 		}
 		var next folder
-		if next, err = scan(dir); err == nil && next.equal(last) {
+		if next, err = scan(dir); err == nil && next.Equal(last) {
 			return next, nil
 		}
 		last = next
@@ -246,14 +207,9 @@ func scan(dir string) (folder, error) {
 	return out, nil
 }
 
-func (a folder) proposal() policy.Proposal {
-	var parts []policy.Proposal
-	for name, c := range a {
-		if c.err != "" {
-			parts = append(parts, policy.Proposal{Refused: []policy.Refusal{{Source: name, Faults: []policy.FieldError{{Source: name, Reason: c.err}}}}})
-			continue
-		}
-		parts = append(parts, policy.Decode(name, []byte(c.data)))
+func decode(name string, c content) policy.Proposal {
+	if c.err != "" {
+		return policy.Proposal{Refused: []policy.Refusal{{Source: name, Faults: []policy.FieldError{{Source: name, Reason: c.err}}}}}
 	}
-	return policy.Join(parts...)
+	return policy.Decode(name, []byte(c.data))
 }

@@ -13,6 +13,9 @@ import (
 
 	"meshlite.dev/internal/policy"
 	"meshlite.dev/internal/policy/file"
+	"meshlite.dev/internal/policy/gather"
+	"meshlite.dev/internal/policy/policytest"
+	"meshlite.dev/internal/policy/revision"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,7 +27,7 @@ func document(name string, attempts string) string {
 // follow runs a source on dir; next returns each proposal.
 func follow(t *testing.T, dir string) (next func() policy.Proposal) {
 	t.Helper()
-	s, err := file.New(file.Config{Dir: dir, Quiet: 20 * time.Millisecond, Rescan: 50 * time.Millisecond})
+	s, err := file.New(file.Config{Dir: dir, Timing: gather.Timing{Quiet: 20 * time.Millisecond}, Rescan: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,5 +155,65 @@ func TestSwappedLinksAreOneChange(t *testing.T) {
 func TestAFolderThatIsNotThereFailsTheStart(t *testing.T) {
 	if _, err := file.New(file.Config{Dir: filepath.Join(t.TempDir(), "nope")}); err == nil || !strings.Contains(err.Error(), "policy folder") {
 		t.Fatalf("New = %v", err)
+	}
+}
+
+func TestContract(t *testing.T) {
+	policytest.Run(t, func(t *testing.T) policytest.Carrier {
+		t.Parallel()
+		dir := filepath.Join(t.TempDir(), "policies")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		rename := func(from, to string) {
+			t.Helper()
+			if err := os.Rename(from, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		own := func(name string) string { return "resiliencepolicy.default." + name + ".yaml" }
+		return policytest.Carrier{
+			Source: func(timing gather.Timing, known func() []*policy.Document) policy.Source {
+				s, err := file.New(file.Config{Dir: dir, Timing: timing, Rescan: 100 * time.Millisecond, Known: known})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			},
+			Put: func(texts ...string) {
+				for _, text := range texts {
+					_, name, _ := strings.Cut(text, "name: ")
+					name, _, _ = strings.Cut(name, "\n")
+					write(t, dir, own(name), text)
+				}
+			},
+			Remove: func(keys ...policy.Key) {
+				for _, k := range keys {
+					if err := os.Remove(filepath.Join(dir, own(k.Name))); err != nil {
+						t.Fatal(err)
+					}
+				}
+			},
+			Down:   func() { rename(dir, dir+".away") },
+			Up:     func() { rename(dir+".away", dir) },
+			Writer: file.Writer{Dir: dir},
+		}
+	})
+}
+
+// TestTwoDocumentsOfOneName: nobody can say which one is meant, so that both
+// are refused and what is in force stays.
+func TestTwoDocumentsOfOneName(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.yaml", document("orders", "1"))
+	next := follow(t, dir)
+	before := revision.Decide(policy.Revision{}, next())
+	write(t, dir, "b.yaml", document("orders", "2"))
+	p := next()
+	if names(p) != "" || len(p.Refused) != 2 || !strings.Contains(p.Refused[0].Faults[0].Error(), "is also in b.yaml") {
+		t.Fatalf("proposed %q, refused %v", names(p), p.Refused)
+	}
+	if rev := revision.Decide(before, p); len(rev.Documents) != 1 || *rev.Documents[0].Resilience.Retry.Attempts != 1 {
+		t.Errorf("in force are %d documents", len(rev.Documents))
 	}
 }

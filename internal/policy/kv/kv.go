@@ -12,11 +12,14 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
 
 	"meshlite.dev/internal/policy"
+	"meshlite.dev/internal/policy/gather"
 )
 
 // DefaultPrefix is the folder of the documents.
@@ -38,35 +41,29 @@ var ErrToken = errors.New("policy/kv: token refused")
 type Config struct {
 	Addr, Token string
 	Prefix      string
-	Quiet       time.Duration // gathers edits: proposed once nothing changed for so long
-	AtMost      time.Duration // bounds that wait
-	Log         *slog.Logger
+	gather.Timing
+	// Known returns the documents in force when Run begins; nil: none.
+	Known func() []*policy.Document
+	Log   *slog.Logger
 }
 
 // Default returns the values in use where a field is zero.
-func Default() Config {
-	return Config{Prefix: DefaultPrefix, Quiet: 2 * time.Second, AtMost: 10 * time.Second}
-}
+func Default() Config { return Config{Prefix: DefaultPrefix, Timing: gather.Default()} }
 
 // Source proposes the documents below a prefix.
 type Source struct {
-	cfg Config
-	kv  *api.KV
+	cfg    Config
+	kv     *api.KV
+	newest atomic.Pointer[folder] // read last
+	gather *gather.Gatherer[string]
 }
 
 var _ policy.Source = (*Source)(nil)
 
 // New returns a source that reads nothing until Run.
 func New(cfg Config) (*Source, error) {
-	d := Default()
 	if cfg.Prefix == "" {
-		cfg.Prefix = d.Prefix
-	}
-	if cfg.Quiet <= 0 {
-		cfg.Quiet = d.Quiet
-	}
-	if cfg.AtMost <= 0 {
-		cfg.AtMost = max(d.AtMost, cfg.Quiet)
+		cfg.Prefix = DefaultPrefix
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -75,105 +72,82 @@ func New(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Source{cfg: cfg, kv: client.KV()}, nil
+	s := &Source{cfg: cfg, kv: client.KV()}
+	s.gather = gather.New(gather.Config[string]{
+		Timing: cfg.Timing, Known: cfg.Known, Log: cfg.Log.With("source", "kv:"+cfg.Prefix),
+		Decode: func(key, value string) policy.Proposal { return decode(cfg.Prefix, key, value) },
+		Read:   func(context.Context) (folder, bool) { return *s.newest.Load(), true },
+		// A token that lost its rights reads nothing and no error: only a
+		// consistent read that hides nothing confirms a loss.
+		Reread: func(ctx context.Context) (folder, error) {
+			state, _, err := s.read(ctx, 0)
+			return state, err
+		},
+	})
+	return s, nil
 }
+
+// Problem says why what is in force may be older than the keys; "" where all is
+// well.
+func (s *Source) Problem() string { return s.gather.Problem() }
 
 // Run implements policy.Source. The first set is proposed as soon as Consul
 // answers; later ones once edits have been quiet. While Consul is away the
 // last proposal stays.
 func (s *Source) Run(ctx context.Context, propose func(policy.Proposal)) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	states, ended := make(chan folder), make(chan struct{})
-	var failed error // of follow, once ended is closed
-	go func() {
-		defer close(ended)
-		failed = s.follow(ctx, states)
-	}()
-	defer func() { stop(); <-ended }()
-	quiet := time.NewTimer(time.Hour)
-	defer quiet.Stop()
-	var last, next folder
-	var first time.Time // of the edits that wait
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ended:
-			return failed
-		case next = <-states:
-			now := time.Now()
-			if last == nil {
-				last = next
-				propose(last.proposal(s.cfg.Prefix))
-				continue
-			}
-			if first.IsZero() {
-				first = now
-			}
-			quiet.Reset(max(min(s.cfg.Quiet, first.Add(s.cfg.AtMost).Sub(now)), 0))
-		case <-quiet.C:
-			if first.IsZero() || next == nil {
-				continue
-			}
-			first = time.Time{}
-			if !next.equal(last) {
-				last = next
-				propose(last.proposal(s.cfg.Prefix))
-			}
-		}
+	first, index, err := s.next(ctx, 0, true)
+	if err != nil || ctx.Err() != nil {
+		return err
 	}
+	s.newest.Store(&first)
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.follow(ctx, index) })
+	s.gather.Run(ctx, first, propose)
+	stop()
+	wg.Wait()
+	return nil
 }
 
-// follow sends each state of the prefix. It returns an error only where the
-// very first answer refuses the token.
-func (s *Source) follow(ctx context.Context, states chan<- folder) error {
-	var index uint64
-	var known folder
-	pause := backoffMin
+// follow keeps the newest state and tells of each, until ctx ends.
+func (s *Source) follow(ctx context.Context, index uint64) {
 	for {
-		state, at, err := s.read(ctx, index)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil && known == nil && forbidden(err):
-			return fmt.Errorf("%w: %w", ErrToken, err)
-		case err != nil:
-			if pause == backoffMin {
-				s.cfg.Log.ErrorContext(ctx, "policies in Consul cannot be read; those in force stay", "prefix", s.cfg.Prefix, "err", err)
-			}
-			if !rest(ctx, pause/2+rand.N(pause)) {
-				return nil
-			}
-			pause, index = min(2*pause, backoffMax), 0
-			continue
+		state, at, _ := s.next(ctx, index, false)
+		if ctx.Err() != nil {
+			return
 		}
-		pause = backoffMin
 		if at < index {
 			at = 0 // Consul was restored: read anew
 		}
 		index = at
-		if known != nil && state.equal(known) {
+		if state.Equal(*s.newest.Load()) {
 			continue
 		}
-		if known != nil && state.lostHalf(known) {
-			// A token that lost its rights reads nothing and no error: only a
-			// second, consistent read that hides nothing is believed.
-			if state, err = s.confirm(ctx); err != nil {
-				s.cfg.Log.ErrorContext(ctx, "most policies are gone from Consul, and a second read does not confirm it; those in force stay", "err", err)
-				if !rest(ctx, backoffMax/2+rand.N(backoffMax)) {
-					return nil
-				}
-				index = 0
-				continue
-			}
+		s.newest.Store(&state)
+		s.gather.Touch()
+	}
+}
+
+// next returns the state after index, trying until there is one. Only a token
+// that the very first answer refuses is an error.
+func (s *Source) next(ctx context.Context, index uint64, first bool) (folder, uint64, error) {
+	pause := backoffMin
+	for {
+		state, at, err := s.read(ctx, index)
+		if ctx.Err() != nil {
+			return nil, 0, nil
 		}
-		known = state
-		select {
-		case states <- state:
-		case <-ctx.Done():
-			return nil
+		if first && forbidden(err) {
+			return nil, 0, fmt.Errorf("%w: %w", ErrToken, err)
 		}
+		s.gather.Trouble(ctx, err)
+		if err == nil {
+			return state, at, nil
+		}
+		if !rest(ctx, pause/2+rand.N(pause)) {
+			return nil, 0, nil
+		}
+		pause, index = min(2*pause, backoffMax), 0
 	}
 }
 
@@ -200,11 +174,6 @@ func (s *Source) read(ctx context.Context, index uint64) (folder, uint64, error)
 	return state, max(meta.LastIndex, 1), nil
 }
 
-func (s *Source) confirm(ctx context.Context) (folder, error) {
-	state, _, err := s.read(ctx, 0)
-	return state, err
-}
-
 func rest(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -222,39 +191,7 @@ func forbidden(err error) bool {
 }
 
 // folder is every value below the prefix, by key.
-type folder map[string]string
-
-func (a folder) equal(b folder) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for k, v := range a {
-		if other, ok := b[k]; !ok || other != v {
-			return false
-		}
-	}
-	return true
-}
-
-// lostHalf reports whether more than half of what was there is gone, and more
-// than one document.
-func (a folder) lostHalf(before folder) bool {
-	lost := 0
-	for k := range before {
-		if _, ok := a[k]; !ok {
-			lost++
-		}
-	}
-	return lost > 1 && 2*lost > len(before)
-}
-
-func (a folder) proposal(prefix string) policy.Proposal {
-	var parts []policy.Proposal
-	for key, value := range a {
-		parts = append(parts, decode(prefix, key, value))
-	}
-	return policy.Join(parts...)
-}
+type folder = gather.State[string]
 
 // decode reads one key, whose path names the document too.
 func decode(prefix, key, value string) policy.Proposal {

@@ -15,6 +15,7 @@ import (
 
 	"meshlite.dev/internal/catalog/consul/consultest"
 	"meshlite.dev/internal/policy"
+	"meshlite.dev/internal/policy/gather"
 	"meshlite.dev/internal/policy/kv"
 )
 
@@ -34,7 +35,7 @@ type carrier struct {
 func follow(t *testing.T, agent *consultest.Agent, token string) *carrier {
 	t.Helper()
 	leaks := goleak.IgnoreCurrent()
-	s, err := kv.New(kv.Config{Addr: agent.Addr, Token: token, Quiet: 50 * time.Millisecond})
+	s, err := kv.New(kv.Config{Addr: agent.Addr, Token: token, Timing: gather.Timing{Quiet: 50 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}

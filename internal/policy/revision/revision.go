@@ -173,11 +173,10 @@ func Decide(before policy.Revision, p policy.Proposal) policy.Revision {
 	for _, d := range p.Documents {
 		pins[d.Key] = version(old[d.Key], d)
 	}
-	for _, r := range p.Refused {
-		for key, d := range old {
-			if _, proposed := pins[key]; !proposed && held(r, d) {
-				pins[key] = d
-			}
+	held := policy.Holding(p.Refused)
+	for key, d := range old {
+		if _, proposed := pins[key]; !proposed && held(d) {
+			pins[key] = d
 		}
 	}
 	next := policy.Revision{Refused: p.Refused}
@@ -187,19 +186,6 @@ func Decide(before policy.Revision, p policy.Proposal) policy.Revision {
 	slices.SortFunc(next.Documents, func(a, b *policy.Document) int { return strings.Compare(a.Key.String(), b.Key.String()) })
 	next.Hash = hashOf(next.Documents)
 	return next
-}
-
-// held reports whether refusal r keeps the old document d in force: it is d's
-// next version, or it stands in the file where d stood. A mistyped name or
-// kind is then no deletion.
-func held(r policy.Refusal, d *policy.Document) bool {
-	return r.Key == d.Key || fileOf(r.Source) == fileOf(d.Source)
-}
-
-// fileOf cuts the place within a file: "orders.yaml#2" is in "orders.yaml".
-func fileOf(source string) string {
-	file, _, _ := strings.Cut(source, "#")
-	return file
 }
 
 func version(old, d *policy.Document) *policy.Document {
