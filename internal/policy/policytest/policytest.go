@@ -68,7 +68,7 @@ var canonical = []string{
 	head("ResiliencePolicy", "effect") + "spec:\n  effect: enforce\n  targetRefs: [{kind: Service, name: effect}]\n  timeouts: {request: 1m30s, idle: 0s}\n",
 	head("ResiliencePolicy", "shadow") + "spec:\n  effect: shadow\n  targetRefs: [{kind: Service, name: shadow}]\n  limits: {requests: 2147483647}\n",
 	head("ResiliencePolicy", "labelled") + "  labels: {team: shop}\n  annotations: {note: \"<&> \\u00fc\"}\nspec:\n  targetRefs: [{kind: Service, name: labelled}]\n  healthCheck: {type: HTTP, path: '/h?a=1&b=<2>', interval: 5s}\n",
-	head("ResiliencePolicy", "lists") + "spec:\n  targetRefs:\n  - {group: meshlite.dev, kind: Service, name: b}\n  - {kind: Service, name: a}\n  from: [{service: z}, {service: y}]\n  retry: {retryOn: [reset, connect-failure], statusCodes: [503, 429], methods: []}\n",
+	head("ResiliencePolicy", "lists") + "spec:\n  targetRefs:\n  - {group: meshlite.dev, kind: Service, name: b}\n  - {kind: Service, name: a}\n  from: [{service: zulu}, {service: yankee}]\n  retry: {retryOn: [reset, connect-failure], statusCodes: [503, 429], methods: []}\n",
 	head("ResiliencePolicy", "strings") + "spec:\n  targetRefs: [{kind: Service, name: strings}]\n  outlierDetection: {successRate: {enabled: false, standardDeviationFactor: '1.9'}}\n  loadBalancing: {type: Maglev, hash: [{cookie: {name: s, ttl: 1h, path: /}}]}\n",
 }
 
