@@ -212,7 +212,7 @@ func kind(s schema) string {
 			values = append(values, fmt.Sprintf("`%v`", v))
 		}
 		return list + strings.Join(values, " ")
-	case strings.Contains(s.Pattern, "(h|m|s|ms|us)"):
+	case strings.Contains(s.Pattern, "(ms|us)"):
 		return list + "duration"
 	case s.Minimum != nil && s.Maximum != nil:
 		return fmt.Sprintf("%s%.0f to %.0f", list, *s.Minimum, *s.Maximum)

@@ -23,7 +23,10 @@ const (
 )
 
 // APIVersion of every document.
-const APIVersion = "meshlite.dev/v1alpha1"
+const (
+	APIVersion = group + "/v1alpha1"
+	group      = "meshlite.dev"
+)
 
 // Kinds of documents that users write.
 const (
@@ -208,7 +211,12 @@ func (d *document) header(obj map[string]any) {
 	kind, _ := obj["kind"].(string)
 	switch {
 	case obj["apiVersion"] != APIVersion:
-		d.fault("apiVersion", text(obj["apiVersion"]), "must be "+APIVersion)
+		version, _ := obj["apiVersion"].(string)
+		reason := "must be " + APIVersion
+		if strings.HasPrefix(version, group+"/") {
+			reason += ": this server knows v1alpha1 and no other version"
+		}
+		d.fault("apiVersion", text(obj["apiVersion"]), reason)
 	case !slices.Contains(Kinds(), kind):
 		d.fault("kind", text(obj["kind"]), "must be one of "+strings.Join(Kinds(), ", "))
 	}

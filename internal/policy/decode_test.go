@@ -10,6 +10,7 @@ import (
 
 const head = "apiVersion: meshlite.dev/v1alpha1\nkind: ResiliencePolicy\nmetadata: {name: orders}\n"
 const good = head + "spec:\n  targetRefs: [{kind: Service, name: orders}]\n"
+const route = "apiVersion: meshlite.dev/v1alpha1\nkind: TrafficRoute\nmetadata: {name: orders}\nspec:\n  service: orders\n"
 
 func TestBadDocumentsNameTheFieldTheValueAndTheCure(t *testing.T) {
 	for _, tc := range []struct {
@@ -35,7 +36,11 @@ func TestBadDocumentsNameTheFieldTheValueAndTheCure(t *testing.T) {
 		{"a name that is none", strings.Replace(good, "metadata: {name: orders}", "metadata: {name: 'Orders!'}", 1), []string{"metadata.name", "Orders!"}},
 		{"another version", strings.Replace(good, "v1alpha1", "v9", 1), []string{"apiVersion", "meshlite.dev/v9", "meshlite.dev/v1alpha1"}},
 		{"another kind", strings.Replace(good, "ResiliencePolicy", "Deployment", 1), []string{"kind", "Deployment", "ResiliencePolicy"}},
-		{"a kind of a later version", strings.Replace(good, "ResiliencePolicy", "TrafficRoute", 1), []string{"kind", "not supported"}},
+		{"a kind that only the server writes", strings.Replace(good, "ResiliencePolicy", "PolicyRevision", 1), []string{"kind", "PolicyRevision", "must be one of"}},
+		{"a later version with fields of its own", strings.Split(head, "v1")[0] + "v1beta2\nkind: TrafficRoute\nmetadata: {name: a}\nspec: {gateway: {}, service: 5}\n", []string{"apiVersion", "v1beta2", "must be meshlite.dev/v1alpha1", "this server knows v1alpha1"}},
+		{"a document of somebody else", strings.Replace(good, "meshlite.dev/v1alpha1", "apps/v1", 1), []string{"apiVersion", "apps/v1", "must be meshlite.dev/v1alpha1"}},
+		{"two rules of one name", route + "  rules: [{name: a}, {name: a}]\n", []string{"p.yaml:6", "TrafficRoute/default/orders", "spec.rules[1].name", `"a"`, "is there twice"}},
+		{"a whole number with a fraction", good + "  retry: {attempts: 2.5}\n", []string{"spec.retry.attempts", "2.5", "must be of type integer"}},
 		{"a stray field at the top", good + "data: {}\n", []string{"data", "no such field"}},
 		{"the same key twice", good + "  effect: enforce\n  effect: shadow\n", []string{"spec.effect", "twice", "p.yaml:7"}},
 		{"an alias", head + "spec: &a\n  targetRefs: [{kind: Mesh}]\n  retry: *a\n", []string{"spec.retry", "write the value out"}},
@@ -126,6 +131,9 @@ func TestAnEmptyFileHoldsNothingAndIsNoFault(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{good, good + "---\n" + good, "{}", "- - -", "a: &a [*a]", "? {a: b}", strings.Repeat("{a: ", 50), good + "  retry: {attempts: 0x1_0}\n"} {
 		f.Add([]byte(seed))
+	}
+	for _, text := range fullDocuments(f) {
+		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p := policy.Decode("fuzz", data)

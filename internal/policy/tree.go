@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -166,6 +167,9 @@ func (r *reader) scalar(n *yaml.Node, path string) any {
 		return nil
 	case "!!float":
 		if v, err := strconv.ParseFloat(strings.ReplaceAll(n.Value, "_", ""), 64); err == nil {
+			if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+				return int64(v) // 5.0 and 1e3, as JSON writes them
+			}
 			return v
 		}
 		r.fault(path, n, fmt.Sprintf("%s is not a number", text(n.Value)))

@@ -2,30 +2,41 @@ package schema
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
-	"slices"
 	"strings"
 
-	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // reasons says in words what a pattern of the schema asks for.
 var reasons = map[string]string{
-	`^([0-9]{1,10}(h|m|s|ms|us)){1,5}$`: "must be a duration: a whole number and a unit, such as 250ms, 10s or 1h30m",
-	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`:   "must be a DNS label: a-z, 0-9 and '-', neither first nor last a '-'",
-	`^[A-Z][A-Z-]*$`:                    "must be an HTTP method in capitals, such as GET",
-	"^[a-z0-9!#$%&'*+.^_`|~-]+$":        "must be a header name in lower case, such as x-user",
-	`^[0-9]{1,3}(\.[0-9]{1,3})?$`:       `must be a decimal in quotes, such as "1.9"`,
-	`^/[^\s]*$`:                         "must be a path that starts with /",
+	`^([0-9]{1,5}h|[0-9]{1,7}m|[0-9]{1,9}s|[0-9]{1,10}(ms|us)){1,5}$`: "must be a duration: a whole number and a unit, such as 250ms, 10s or 1h30m; at most 99999h",
+
+	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`:  "must be a DNS label: a-z, 0-9 and '-', neither first nor last a '-'",
+	`^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$`: "must be a datacenter's name in lower case: a-z, 0-9, '-' and '_', with a letter or digit at both ends",
+	`^[A-Z][A-Z-]*$`:                   "must be an HTTP method in capitals, such as GET",
+	"^[a-z0-9!#$%&'*+.^_`|~-]+$":       "must be a header name in lower case, such as x-user",
+	`^[0-9]{1,3}(\.[0-9]{1,3})?$`:      `must be a decimal in quotes, such as "1.9"`,
+	`^/[^\s]*$`:                        "must be a path that starts with /, without blanks",
+	`^/[^\s?#]*$`:                      "must be a path that starts with /, without query and blanks",
+	`^[^\x00-\x08\x0a-\x1f\x7f]*$`:     "must be one line without control characters",
+	`^[-A-Za-z0-9_.]+$`:                "must be a host name without port, such as orders.example.com",
+	`^[-A-Za-z0-9_.:]+$`:               "must be made of letters, digits, '-', '_', '.' and ':'",
+	`^[-A-Za-z0-9_.]+(:[0-9]{1,5})?$`:  "must be a host name, such as orders.internal or orders.internal:8080",
+
+	`^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$`:     `must be a percentage: an integer from 0 to 100, or a decimal such as "0.1%"`,
+	`^([-A-Za-z0-9_]+|\*|#)(\.([-A-Za-z0-9_]+|\*|#))*$`: "must be words joined by '.', such as order.created or order.*: * and # stand for whole words",
 }
 
 var shouldMatch = regexp.MustCompile(`should match '(.*)'`)
 
-// explain turns an API server's error into ours.
-func explain(e *field.Error) Fault {
-	f := Fault{Path: e.Field, Reason: e.Detail}
+// explain turns an API server's error into ours; ok is false for one that says
+// again what another says better.
+func explain(e *field.Error) (f Fault, ok bool) {
+	if e.Field == "<nil>" && e.Type == field.ErrorTypeInvalid && repeats.MatchString(e.Detail) {
+		return f, false
+	}
+	f = Fault{Path: strings.TrimPrefix(e.Field, "<nil>"), Reason: e.Detail}
 	switch e.Type {
 	case field.ErrorTypeRequired:
 		f.Reason = "is missing" + because(e.Detail, "Required value")
@@ -33,6 +44,8 @@ func explain(e *field.Error) Fault {
 		f.Value, f.Reason = shorten(e.BadValue), strings.Replace(e.Detail, "supported values:", "must be one of", 1)
 	case field.ErrorTypeTypeInvalid:
 		f.Value, f.Reason = typed(e)
+	case field.ErrorTypeDuplicate:
+		f = duplicate(e)
 	default:
 		f.Value = shorten(e.BadValue)
 	}
@@ -43,8 +56,15 @@ func explain(e *field.Error) Fault {
 		}
 	}
 	f.Reason = tidy(f.Reason, e.Field)
-	return f
+	if at, reason, ok := strings.Cut(f.Reason, ": "); ok && f.Path == "" && at == "metadata.name" {
+		f.Path, f.Reason = at, reason // a rule cannot give this as its fieldPath
+	}
+	return f, true
 }
+
+// repeats are messages beside another that has the field's path: those of
+// int-or-string, which is a union to the library.
+var repeats = regexp.MustCompile(`must validate at least one schema|^Checked value must be of type`)
 
 var bodyOf = regexp.MustCompile(`^\S+ in body (.*)$`)
 
@@ -54,7 +74,9 @@ func tidy(reason, path string) string {
 		reason = m[1]
 	}
 	reason = strings.TrimPrefix(reason, path+" ")
-	return strings.Replace(reason, "should be", "must be", 1)
+	reason = strings.Replace(reason, "should be", "must be", 1)
+	reason = strings.Replace(reason, "should have", "must have", 1)
+	return strings.Replace(reason, "properties", "fields", 1)
 }
 
 func because(detail, boring string) string {
@@ -64,18 +86,32 @@ func because(detail, boring string) string {
 	return ": " + detail
 }
 
-var typeMessage = regexp.MustCompile(`must be of type (\w+): "(\w+)"`)
+// typeWords are JSON Schema's names of what the library calls by Go's.
+var typeWords = strings.NewReplacer("int32", "integer", "int64", "integer", "float64", "number", ",", " or ")
+
+var typeMessage = regexp.MustCompile(`must be of type ([\w,]+): "(\w+)"`)
 
 func typed(e *field.Error) (value, reason string) {
 	if m := typeMessage.FindStringSubmatch(e.Detail); m != nil {
-		return fmt.Sprint(e.BadValue), "must be of type " + m[1] + ", is " + m[2]
+		return shorten(e.BadValue), "must be of type " + typeWords.Replace(m[1]) + ", is " + typeWords.Replace(m[2])
 	}
 	return shorten(e.BadValue), e.Detail
 }
 
-// shorten writes a value as its author did, cut to what fits a line.
+// duplicate is an entry of a list by name whose name another has.
+func duplicate(e *field.Error) Fault {
+	keys, _ := e.BadValue.(map[string]any)
+	for name, value := range keys { // every list of ours has one key
+		return Fault{Path: e.Field + "." + name, Value: shorten(value), Reason: "is there twice; give each its own"}
+	}
+	return Fault{Path: e.Field, Value: shorten(e.BadValue), Reason: "is there twice; keep one"}
+}
+
+// shorten writes a value as its author did, cut to what fits a line. Lists and
+// objects are none to show.
 func shorten(v any) string {
-	if v == nil {
+	switch v.(type) {
+	case nil, map[string]any, []any, field.OmitValueType, *field.OmitValueType:
 		return ""
 	}
 	s := fmt.Sprint(v)
@@ -83,60 +119,4 @@ func shorten(v any) string {
 		s = strings.ToValidUTF8(s[:77], "") + "..."
 	}
 	return s
-}
-
-// suggest says which fields exist where path names one that does not.
-func (v *Validator) suggest(path string) string {
-	s := v.structural
-	steps := strings.Split(path, ".")
-	for _, step := range steps[:len(steps)-1] {
-		name, _, isList := strings.Cut(step, "[")
-		next, ok := s.Properties[name]
-		if !ok {
-			return "no such field"
-		}
-		s = &next
-		if isList && s.Items != nil {
-			s = s.Items
-		}
-	}
-	return "no such field" + nearest(steps[len(steps)-1], s)
-}
-
-func nearest(name string, s *structural.Structural) string {
-	known := slices.Sorted(maps.Keys(s.Properties))
-	best, distance := "", 3 // more edits than this are another word
-	for _, k := range known {
-		if d := edits(strings.ToLower(name), strings.ToLower(k)); d < distance {
-			best, distance = k, d
-		}
-	}
-	if best != "" {
-		return "; did you mean " + best + "?"
-	}
-	if len(known) == 0 {
-		return ""
-	}
-	return "; known are " + strings.Join(known, ", ")
-}
-
-// edits is Levenshtein's distance.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

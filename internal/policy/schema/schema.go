@@ -15,6 +15,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -96,23 +97,37 @@ func compile(raw []byte) (kind string, v *Validator, err error) {
 	return crd.Spec.Names.Kind, v, nil
 }
 
-// Validate returns every fault of obj, a document as JSON decodes it (numbers
-// as int64 or float64). The rules run only on what has the right shape.
+// Validate returns every fault of obj, a document as an API server decodes it
+// (whole numbers as int64, others as float64). The rules run only on what has the right shape.
 func (v *Validator) Validate(obj map[string]any) []Fault {
-	faults := v.unknown(obj)
-	for _, e := range validation.ValidateCustomResource(nil, obj, v.openapi) {
-		f := explain(e)
-		if e.Type == field.ErrorTypeTypeInvalid { // the error names the type that was found
-			f.Value = shorten(at(obj, e.Field))
-		}
-		faults = append(faults, f)
-	}
+	errs := validation.ValidateCustomResource(nil, obj, v.openapi)
+	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, v.structural, obj)...)
+	faults := collect(v.unknown(obj), obj, errs)
 	if len(faults) > 0 {
 		return faults
 	}
-	errs, _ := v.rules.Validate(context.Background(), nil, v.structural, obj, nil, celconfig.RuntimeCELCostBudget)
+	errs, _ = v.rules.Validate(context.Background(), nil, v.structural, obj, nil, celconfig.RuntimeCELCostBudget)
+	return collect(nil, obj, errs)
+}
+
+// collect adds errors to faults, one of a kind for each field.
+func collect(faults []Fault, obj map[string]any, errs field.ErrorList) []Fault {
+	typed := map[string]bool{}
 	for _, e := range errs {
-		faults = append(faults, explain(e))
+		f, ok := explain(e)
+		if !ok {
+			continue
+		}
+		if e.Type == field.ErrorTypeTypeInvalid { // the error names the type that was found
+			if typed[f.Path] {
+				continue
+			}
+			typed[f.Path], f.Value = true, shorten(at(obj, f.Path))
+		}
+		if f.Value == "" {
+			f.Value = shorten(at(obj, f.Path)) // a rule's error has the object around the field
+		}
+		faults = append(faults, f)
 	}
 	return faults
 }

@@ -1,10 +1,13 @@
 package schema_test
 
 import (
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
 
 	"meshlite.dev/internal/policy/schema"
@@ -66,10 +69,17 @@ func TestSchemasInheritAndAreBounded(t *testing.T) {
 				t.Errorf("%s: %s has no maxItems", name, path)
 			case s.Type == "string" && s.MaxLength == nil && len(s.Enum) == 0:
 				t.Errorf("%s: %s has no maxLength", name, path)
-			case s.Type == "integer" && (s.Minimum == nil || s.Maximum == nil):
+			case s.Type == "integer" && (s.Minimum == nil || s.Maximum == nil) && len(s.Enum) == 0:
 				t.Errorf("%s: %s has no bounds", name, path)
+			case s.XIntOrString && (s.MaxLength == nil || s.Pattern == "" || len(s.XValidations) == 0):
+				t.Errorf("%s: %s has no maxLength, pattern or rule", name, path)
 			case s.AdditionalProperties != nil && s.MaxProperties == nil:
 				t.Errorf("%s: %s has no maxProperties", name, path)
+			}
+			for field := range s.Properties {
+				if slices.Contains(yaml11, strings.ToLower(field)) {
+					t.Errorf("%s: %s.%s has the name of a boolean to older YAML readers", name, path, field)
+				}
 			}
 			for _, e := range s.Enum {
 				for _, word := range yaml11 {
@@ -82,67 +92,68 @@ func TestSchemasInheritAndAreBounded(t *testing.T) {
 	}
 }
 
-const head = "apiVersion: meshlite.dev/v1alpha1\nkind: ResiliencePolicy\nmetadata: {name: p}\nspec:\n  "
-
-// broken has a document for each rule of the schema and what it is told.
-var broken = []struct{ spec, path, cure string }{
-	{"targetRefs: [{kind: Mesh}]\n  from: [{service: a}]", "spec", "target a Service"},
-	{"targetRefs: [{kind: Mesh, name: a}]", "spec.targetRefs[0]", "Mesh has none"},
-	{"targetRefs: [{kind: Service}]", "spec.targetRefs[0]", "need a name"},
-	{"targetRefs: [{kind: Service, name: a, sectionName: b}]", "spec.targetRefs[0]", "remove it"},
-	{"targetRefs: [{kind: Mesh}]\n  healthCheck: {type: TCP, path: /x}", "spec.healthCheck", "type HTTP only"},
-	{"targetRefs: [{kind: Mesh}]\n  healthCheck: {type: TCP, interval: 0s}", "spec.healthCheck.interval", "1ms or more"},
-	{"targetRefs: [{kind: Mesh}]\n  healthCheck: {type: TCP, timeout: 0s}", "spec.healthCheck.timeout", "1ms or more"},
-	{"targetRefs: [{kind: Mesh}]\n  loadBalancing: {type: Maglev}", "spec.loadBalancing", "add hash"},
-	{"targetRefs: [{kind: Mesh}]\n  loadBalancing: {hash: [{header: a, query: b}]}", "spec.loadBalancing.hash[0]", "exactly one"},
-	{"targetRefs: [{kind: Mesh}]\n  outlierDetection: {interval: 0s}", "spec.outlierDetection.interval", "1ms or more"},
-	{"targetRefs: [{kind: Mesh}]\n  outlierDetection: {baseEjectionTime: 0s}", "spec.outlierDetection.baseEjectionTime", "1ms or more"},
-	{"targetRefs: [{kind: Mesh}]\n  outlierDetection: {maxEjectionTime: 0s}", "spec.outlierDetection.maxEjectionTime", "1ms or more"},
-	{"targetRefs: [{kind: Mesh}]\n  rateLimit: {perCaller: {requests: 1, per: 10ms, burst: 1}}", "spec.rateLimit.perCaller.per", "50ms or more"},
-	{"targetRefs: [{kind: Mesh}]\n  retry: {backoff: {base: 0s}}", "spec.retry.backoff.base", "1ms or more"},
-	{"targetRefs: [{kind: Mesh}]\n  retry: {backoff: {max: 0s}}", "spec.retry.backoff.max", "1ms or more"},
-	{"targetRefs: [{kind: Mesh}]\n  timeouts: {connect: 0s}", "spec.timeouts.connect", "over 0s"},
-	{"targetRefs: []", "spec.targetRefs", "at least 1"},
-	{"targetRefs: [{kind: Gateway, name: a}]", "spec.targetRefs[0].kind", "must be one of"},
-	{"targetRefs: [{kind: Mesh}]\n  retry: {attempts: 11}", "spec.retry.attempts", "10"},
-	{"targetRefs: [{kind: Mesh}]\n  retry: {retryOn: [sometimes]}", "spec.retry.retryOn[0]", "must be one of"},
-	{"targetRefs: [{kind: Mesh}]\n  timeouts: {request: 1d}", "spec.timeouts.request", "250ms"},
-	{"targetRefs: [{kind: Mesh}]\n  timeouts: {reqest: 1s}", "spec.timeouts.reqest", "did you mean request"},
+func decode(t *testing.T, text string) (kind string, obj map[string]any) {
+	t.Helper()
+	raw, err := yaml.YAMLToJSON([]byte(text))
+	if err == nil {
+		err = json.Unmarshal(raw, &obj) // whole numbers are int64, as in an API server
+	}
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	kind, _ = obj["kind"].(string)
+	return kind, obj
 }
 
 func validate(t *testing.T, text string) []schema.Fault {
 	t.Helper()
-	var obj map[string]any
-	if err := yaml.Unmarshal([]byte(text), &obj); err != nil {
-		t.Fatal(err)
+	kind, obj := decode(t, text)
+	v := schema.For(kind)
+	if v == nil {
+		t.Fatalf("no schema for %q", kind)
 	}
-	return schema.For("ResiliencePolicy").Validate(obj)
+	return v.Validate(obj)
 }
 
+var index = regexp.MustCompile(`\[\d+\]`)
+
+// TestEveryRuleNamesItsCure: each fault names its field and what would be
+// right, and there is a document for each rule.
 func TestEveryRuleNamesItsCure(t *testing.T) {
-	hit := map[string]bool{}
-	for _, tc := range broken {
-		faults := validate(t, head+tc.spec)
-		if len(faults) != 1 {
-			t.Errorf("%s: %d faults: %v", tc.spec, len(faults), faults)
-			continue
+	times, told := map[string]int{}, map[string]bool{}
+	documents := brokenDocuments()
+	for _, b := range documents {
+		times[b.kind+b.spec]++
+	}
+	for _, b := range documents {
+		text := b.text("p")
+		kind, _ := decode(t, text)
+		faults := validate(t, text)
+		if len(faults) != times[b.kind+b.spec] {
+			t.Errorf("%s: %d faults: %+v", b.spec, len(faults), faults)
 		}
-		f := faults[0]
-		hit[strings.TrimSuffix(f.Path, "[0]")+f.Reason] = true
-		if !strings.HasPrefix(f.Path, tc.path) || !strings.Contains(f.Reason, tc.cure) {
-			t.Errorf("%s: %+v, want %s and %q", tc.spec, f, tc.path, tc.cure)
+		found := false
+		for _, f := range faults {
+			told[kind+" "+index.ReplaceAllString(f.Path, "[]")+" "+f.Reason] = true
+			found = found || f.Path == b.path && strings.Contains(f.Reason, b.cure)
+		}
+		if !found {
+			t.Errorf("%s: %+v, want %s and %q", b.spec, faults, b.path, b.cure)
 		}
 	}
-	for name, crd := range crds(t) {
-		spec := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
-		walk("spec", &spec, func(path string, s *apiextensionsv1.JSONSchemaProps) {
+	for _, crd := range crds(t) {
+		kind := crd.Spec.Names.Kind
+		root := *crd.Spec.Versions[0].Schema.OpenAPIV3Schema
+		delete(root.Properties, "status")
+		walk("", &root, func(path string, s *apiextensionsv1.JSONSchemaProps) {
 			for _, r := range s.XValidations {
-				found := false
-				for _, tc := range broken {
-					found = found || strings.HasPrefix(strings.ReplaceAll(tc.path, "[0]", "[]"), path) && strings.Contains(r.Message, tc.cure)
+				at := strings.TrimPrefix(path+r.FieldPath, ".")
+				want := strings.TrimSpace(at + " " + r.Message)
+				if at == "" { // the message names the field
+					want = strings.Replace(r.Message, ": ", " ", 1)
 				}
-				if !found {
-					t.Errorf("%s: no document breaks the rule of %s: %s", name, path, r.Message)
+				if !told[kind+" "+want] && !told[kind+"  "+want] {
+					t.Errorf("no document breaks the rule of %s, %s: %s", kind, at, r.Message)
 				}
 			}
 		})
@@ -152,8 +163,50 @@ func TestEveryRuleNamesItsCure(t *testing.T) {
 // TestAllFaultsAreToldTogether, those of the shape at least: rules run on what
 // has the right shape.
 func TestAllFaultsAreToldTogether(t *testing.T) {
-	faults := validate(t, head+"targetRefs: [{kind: Gateway}]\n  retry: {attempts: many, budget: {percent: 900}}\n  timeouts: {request: soon}\n  nonsense: 1")
-	if len(faults) != 5 {
+	bad := broken{kind: "ResiliencePolicy", spec: "targetRefs: [{kind: Gateway}], retry: {attempts: many, budget: {percent: 900}}, timeouts: {request: soon}, nonsense: 1"}
+	if faults := validate(t, bad.text("p")); len(faults) != 5 {
 		t.Errorf("%d faults: %+v", len(faults), faults)
+	}
+}
+
+// notOnRules are fields of the sections that a rule shares with
+// ResiliencePolicy; there they are refused.
+var notOnRules = []string{
+	"TrafficRoute.spec.rules[].timeouts.connect", "TrafficRoute.spec.rules[].timeouts.idle",
+	"TrafficRoute.spec.rules[].retry.budget", "TrafficRoute.spec.rules[].retry.tcpConnectAttempts",
+}
+
+// TestGoodDocumentsSetEveryField, and none of them is refused.
+func TestGoodDocumentsSetEveryField(t *testing.T) {
+	set := map[string]bool{}
+	for _, text := range fullDocuments(t) {
+		for _, f := range validate(t, text) {
+			t.Errorf("%+v in\n%s", f, text)
+		}
+		kind, obj := decode(t, text)
+		mark(set, kind+".spec", obj["spec"])
+	}
+	for _, crd := range crds(t) {
+		spec := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
+		walk(crd.Spec.Names.Kind+".spec", &spec, func(path string, s *apiextensionsv1.JSONSchemaProps) {
+			if !strings.HasSuffix(path, "{}") && !set[path] && !slices.ContainsFunc(notOnRules, func(p string) bool { return strings.HasPrefix(path, p) }) {
+				t.Errorf("no document sets %s", path)
+			}
+		})
+	}
+}
+
+// mark notes the paths that v sets.
+func mark(set map[string]bool, path string, v any) {
+	set[path] = true
+	switch v := v.(type) {
+	case map[string]any:
+		for name, e := range v {
+			mark(set, path+"."+name, e)
+		}
+	case []any:
+		for _, e := range v {
+			mark(set, path+"[]", e)
+		}
 	}
 }

@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// Duration is Go's, without sign or fraction: "250ms", "10s", "1h30m".
+// Duration is Go's, without sign or fraction: "250ms", "10s", "1h30m". The
+// digits of each unit are bounded so that no sum of them overflows.
 //
-// +kubebuilder:validation:Pattern=`^([0-9]{1,10}(h|m|s|ms|us)){1,5}$`
+// +kubebuilder:validation:Pattern=`^([0-9]{1,5}h|[0-9]{1,7}m|[0-9]{1,9}s|[0-9]{1,10}(ms|us)){1,5}$`
 // +kubebuilder:validation:MaxLength=32
 type Duration string
 
-var durationPattern = regexp.MustCompile(`^([0-9]{1,10}(h|m|s|ms|us)){1,5}$`)
+var durationPattern = regexp.MustCompile(`^([0-9]{1,5}h|[0-9]{1,7}m|[0-9]{1,9}s|[0-9]{1,10}(ms|us)){1,5}$`)
 
 // Parse returns the duration, or an error that says what would be right.
 func (d Duration) Parse() (time.Duration, error) {

@@ -34,6 +34,9 @@ type EventSubscriptionList struct {
 }
 
 // EventSubscriptionSpec says which events go where, and how.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.ordered) || !self.ordered || !has(self.concurrency) || self.concurrency == 1",message="must be 1 with ordered: true, which delivers one event at a time; or leave it out",fieldPath=".concurrency"
+// +kubebuilder:validation:XValidation:rule="!has(self.queue) || !has(self.queue.name) || !has(self.delivery) || !has(self.delivery.deadLetter) || !has(self.delivery.deadLetter.queue) || self.delivery.deadLetter.queue != self.queue.name",message="must be another queue than queue.name: dead letters would be delivered again",fieldPath=".delivery.deadLetter.queue"
 type EventSubscriptionSpec struct {
 	// Exchange is a topic exchange; absent: domain_events.
 	// +optional
@@ -41,7 +44,8 @@ type EventSubscriptionSpec struct {
 	// +kubebuilder:validation:MaxLength=127
 	// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9_.:]+$`
 	Exchange string `json:"exchange,omitempty"`
-	// Bindings are patterns of event types: * is one word, # any number.
+	// Bindings are patterns of event types: * stands for one word, # for any
+	// number of them.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	Bindings []Binding `json:"bindings"`
@@ -69,7 +73,7 @@ type EventSubscriptionSpec struct {
 //
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=255
-// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9_*#]+(\.[-A-Za-z0-9_*#]+)*$`
+// +kubebuilder:validation:Pattern=`^([-A-Za-z0-9_]+|\*|#)(\.([-A-Za-z0-9_]+|\*|#))*$`
 type Binding string
 
 // EventHandler is the service that is called for each event.
@@ -96,6 +100,7 @@ type EventQueue struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=200
 	// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9_.:]+$`
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('amq.')",message="must not start with amq., which brokers keep for themselves"
 	Name string `json:"name,omitempty"`
 	// Type: quorum is replicated over the broker's nodes. Absent: quorum.
 	// +optional
@@ -105,8 +110,9 @@ type EventQueue struct {
 
 // EventDelivery says how often an event is tried and where it ends.
 type EventDelivery struct {
-	// Timeout of one call; absent: 5s.
+	// Timeout of one call, over 0s; absent: 5s.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="must be over 0s"
 	Timeout *Duration `json:"timeout,omitempty"`
 	// Attempts in all, the first included; absent: 6.
 	// +optional
@@ -127,5 +133,6 @@ type DeadLetter struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=204
 	// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9_.:]+$`
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('amq.')",message="must not start with amq., which brokers keep for themselves"
 	Queue string `json:"queue,omitempty"`
 }

@@ -2,7 +2,7 @@ package v1alpha1
 
 // LoadBalancing chooses the endpoint.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.type) || !(self.type in ['RingHash', 'Maglev']) || (has(self.hash) && size(self.hash) > 0)",message="hash: RingHash and Maglev need what to hash; add hash: [{header: x-user}], or another type"
+// +kubebuilder:validation:XValidation:rule="!has(self.type) || !(self.type in ['RingHash', 'Maglev']) || (has(self.hash) && size(self.hash) > 0)",message="RingHash and Maglev need what to hash; add hash: [{header: x-user}], or another type",fieldPath=".hash"
 type LoadBalancing struct {
 	// +optional
 	// +kubebuilder:validation:Enum=RoundRobin;LeastRequest;Random;RingHash;Maglev

@@ -37,7 +37,12 @@ type ResiliencePolicyList struct {
 // ResiliencePolicySpec says where the policy applies and what it sets. Absent
 // means inherited from the less specific documents and at last mesh-default.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.from) || self.targetRefs.all(t, t.kind == 'Service')",message="from: goes with targets of kind Service only; remove from, or target a Service"
+// +kubebuilder:validation:XValidation:rule="!has(self.from) || self.targetRefs.all(t, t.kind == 'Service')",message="goes with targets of kind Service only; remove from, or target a Service",fieldPath=".from"
+// +kubebuilder:validation:XValidation:rule="!self.targetRefs.exists(t, t.kind == 'TrafficRoute') || !has(self.limits) && !has(self.outlierDetection) && !has(self.loadBalancing) && !has(self.healthCheck) && !has(self.connection)",message="limits, outlierDetection, loadBalancing, healthCheck and connection live in Envoy's cluster, which all rules share: set them in a document that targets the Service"
+// +kubebuilder:validation:XValidation:rule="!self.targetRefs.exists(t, t.kind == 'TrafficRoute') || !has(self.timeouts) || !has(self.timeouts.connect)",message="lives in Envoy's cluster, which all rules share: set it in a document that targets the Service",fieldPath=".timeouts.connect"
+// +kubebuilder:validation:XValidation:rule="!self.targetRefs.exists(t, t.kind == 'TrafficRoute') || !has(self.timeouts) || !has(self.timeouts.idle)",message="lives in Envoy's cluster, which all rules share: set it in a document that targets the Service",fieldPath=".timeouts.idle"
+// +kubebuilder:validation:XValidation:rule="!self.targetRefs.exists(t, t.kind == 'TrafficRoute') || !has(self.retry) || !has(self.retry.budget)",message="lives in Envoy's cluster, which all rules share: set it in a document that targets the Service",fieldPath=".retry.budget"
+// +kubebuilder:validation:XValidation:rule="!self.targetRefs.exists(t, t.kind == 'TrafficRoute') || !has(self.retry) || !has(self.retry.tcpConnectAttempts)",message="belongs to tcp services, which have no rules: set it in a document that targets the Service",fieldPath=".retry.tcpConnectAttempts"
 type ResiliencePolicySpec struct {
 	// TargetRefs name the destinations that the policy is for.
 	// +kubebuilder:validation:MinItems=1
@@ -84,8 +89,8 @@ const (
 
 // TargetRef names what a policy is for.
 //
-// +kubebuilder:validation:XValidation:rule="self.kind == 'Mesh' ? !has(self.name) : has(self.name)",message="name: Service and TrafficRoute need a name, Mesh has none"
-// +kubebuilder:validation:XValidation:rule="!has(self.sectionName) || self.kind == 'TrafficRoute'",message="sectionName: names a rule of a TrafficRoute; remove it for other kinds"
+// +kubebuilder:validation:XValidation:rule="self.kind == 'Mesh' ? !has(self.name) : has(self.name)",message="Service and TrafficRoute need a name, Mesh has none",fieldPath=".name"
+// +kubebuilder:validation:XValidation:rule="!has(self.sectionName) || self.kind == 'TrafficRoute'",message="names a rule of a TrafficRoute; remove it for other kinds",fieldPath=".sectionName"
 type TargetRef struct {
 	// Group is meshlite.dev, and may be left out.
 	// +optional
@@ -170,7 +175,7 @@ type Limits struct {
 
 // HealthCheck is Envoy's own probe.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.path) || !has(self.type) || self.type == 'HTTP'",message="path: goes with type HTTP only"
+// +kubebuilder:validation:XValidation:rule="!has(self.path) || !has(self.type) || self.type == 'HTTP'",message="goes with type HTTP only",fieldPath=".path"
 type HealthCheck struct {
 	// +optional
 	// +kubebuilder:validation:Enum=HTTP;GRPC;TCP

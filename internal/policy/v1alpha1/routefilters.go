@@ -3,6 +3,9 @@ package v1alpha1
 import "k8s.io/apimachinery/pkg/util/intstr"
 
 // RouteFilters change a rule's requests and answers on the way.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.redirect) || !has(self.directResponse)",message="redirect and directResponse exclude each other: keep one"
+// +kubebuilder:validation:XValidation:rule="!has(self.redirect) && !has(self.directResponse) || !has(self.requestHeaders) && !has(self.rewrite) && !has(self.mirrors) && !has(self.fault)",message="with redirect or directResponse no request goes on: remove requestHeaders, rewrite, mirrors and fault; responseHeaders may stay"
 type RouteFilters struct {
 	// +optional
 	RequestHeaders *HeaderEdits `json:"requestHeaders,omitempty"`
@@ -29,40 +32,49 @@ type HeaderEdits struct {
 	// Set replaces the header, or adds it.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches(r'^[a-z0-9!#$%&\\x27*+.^_`|~-]{1,256}$'))",message="must have header names in lower case, such as x-user"
+	// +kubebuilder:validation:XValidation:rule="!('host' in self)",message="cannot change host: use rewrite.host"
 	Set map[string]HeaderValue `json:"set,omitempty"`
 	// Add adds the header beside others of its name.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches(r'^[a-z0-9!#$%&\\x27*+.^_`|~-]{1,256}$'))",message="must have header names in lower case, such as x-user"
+	// +kubebuilder:validation:XValidation:rule="!('host' in self)",message="cannot change host: use rewrite.host"
 	Add map[string]HeaderValue `json:"add,omitempty"`
 	// +optional
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="!('host' in self)",message="cannot remove host: use rewrite.host"
 	Remove []HeaderName `json:"remove,omitempty"`
 }
 
 // HeaderValue is taken as it is: % has no meaning in it.
 //
 // +kubebuilder:validation:MaxLength=4096
+// +kubebuilder:validation:Pattern=`^[^\x00-\x08\x0a-\x1f\x7f]*$`
 type HeaderValue string
 
 // Rewrite changes the request before it goes to a backend: the host, and one
 // of path, prefix and regex.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.path) || has(self.prefix) || has(self.regex) || has(self.host)",message="needs a path, prefix, regex or host"
+// +kubebuilder:validation:XValidation:rule="[has(self.path), has(self.prefix), has(self.regex)].filter(x, x).size() <= 1",message="path, prefix and regex exclude each other: keep one"
 type Rewrite struct {
 	// Path replaces the whole path, the query stays.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:Pattern=`^/[^\s]*$`
+	// +kubebuilder:validation:Pattern=`^/[^\s?#]*$`
 	Path *string `json:"path,omitempty"`
 	// Prefix replaces the prefix that the rule's matches name.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:Pattern=`^/[^\s]*$`
+	// +kubebuilder:validation:Pattern=`^/[^\s?#]*$`
 	Prefix *string `json:"prefix,omitempty"`
 	// +optional
 	Regex *RegexRewrite `json:"regex,omitempty"`
-	// Host replaces the Host header.
+	// Host replaces the Host header; it may have a port.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9_.]+(:[0-9]{1,5})?$`
 	Host *string `json:"host,omitempty"`
 }
 
@@ -73,17 +85,21 @@ type RegexRewrite struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Pattern string `json:"pattern"`
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^[^\x00-\x08\x0a-\x1f\x7f]*$`
 	Substitution string `json:"substitution"`
 }
 
 // Redirect sends the caller elsewhere; absent parts stay as requested.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.scheme) || has(self.host) || has(self.port) || has(self.path)",message="needs a scheme, host, port or path: it would lead to where the caller is"
 type Redirect struct {
 	// +optional
 	// +kubebuilder:validation:Enum=http;https
 	Scheme *string `json:"scheme,omitempty"`
+	// Host without a port.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9_.]+$`
 	Host *string `json:"host,omitempty"`
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -111,14 +127,23 @@ type DirectResponse struct {
 }
 
 // Mirror gets a copy of a share of the requests.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.service) || has(self.subset) || has(self.datacenter)",message="names who gets the copies: a service, a subset or a datacenter"
 type Mirror struct {
 	Destination `json:",inline"`
-	// Percent of the requests; absent: 100.
+	// Percent of the requests: an integer, or a decimal in quotes as "0.1%";
+	// absent: 100.
 	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == string || self >= 0 && self <= 100",message="must be 0 to 100"
+	// +kubebuilder:validation:MaxLength=9
+	// +kubebuilder:validation:Pattern=`^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$`
 	Percent *intstr.IntOrString `json:"percent,omitempty"`
 }
 
 // Fault is injected on purpose.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.delay) || has(self.abort)",message="needs a delay or an abort"
 type Fault struct {
 	// +optional
 	Delay *FaultDelay `json:"delay,omitempty"`
@@ -129,14 +154,25 @@ type Fault struct {
 // FaultDelay holds requests back.
 type FaultDelay struct {
 	// Percent of the requests: an integer, or a decimal in quotes as "0.1%".
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == string || self >= 0 && self <= 100",message="must be 0 to 100"
+	// +kubebuilder:validation:MaxLength=9
+	// +kubebuilder:validation:Pattern=`^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$`
 	Percent intstr.IntOrString `json:"percent"`
 	// Duration over 0s.
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="must be over 0s"
 	Duration Duration `json:"duration"`
 }
 
 // FaultAbort answers in place of the backend.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.status) != has(self.grpcStatus)",message="needs exactly one of status and grpcStatus"
 type FaultAbort struct {
 	// Percent of the requests: an integer, or a decimal in quotes as "0.1%".
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == string || self >= 0 && self <= 100",message="must be 0 to 100"
+	// +kubebuilder:validation:MaxLength=9
+	// +kubebuilder:validation:Pattern=`^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$`
 	Percent intstr.IntOrString `json:"percent"`
 	// Status of the answer; or grpcStatus.
 	// +optional

@@ -61,6 +61,8 @@ type TrafficRouteSpec struct {
 }
 
 // Subset is the instances that have all of its tags and meta.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.tags) && self.tags.size() > 0 || has(self.meta) && self.meta.size() > 0",message="needs tags or meta: without them it is the whole service"
 type Subset struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
@@ -88,6 +90,13 @@ type MetaValue string
 
 // RouteRule says what happens to the requests that it matches: they go to
 // backends, or are redirected, or answered.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.filters) || !has(self.filters.redirect) && !has(self.filters.directResponse) || !has(self.backends) && !has(self.failover) && !has(self.timeouts) && !has(self.retry)",message="with redirect or directResponse no backend is called: remove backends, failover, timeouts and retry, or move them to a rule of their own"
+// +kubebuilder:validation:XValidation:rule="!has(self.filters) || !has(self.filters.rewrite) || !has(self.filters.rewrite.prefix) || has(self.matches) && self.matches.size() > 0 && self.matches.all(m, has(m.path) && m.path.type == 'Prefix')",message="replaces what the matches name: each of them needs a path of type Prefix; or use path or regex",fieldPath=".filters.rewrite.prefix"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.connect)",message="lives in Envoy's cluster, which all rules share: set it in a ResiliencePolicy that targets the Service",fieldPath=".timeouts.connect"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.idle)",message="lives in Envoy's cluster, which all rules share: set it in a ResiliencePolicy that targets the Service",fieldPath=".timeouts.idle"
+// +kubebuilder:validation:XValidation:rule="!has(self.retry) || !has(self.retry.budget)",message="lives in Envoy's cluster, which all rules share: set it in a ResiliencePolicy that targets the Service",fieldPath=".retry.budget"
+// +kubebuilder:validation:XValidation:rule="!has(self.retry) || !has(self.retry.tcpConnectAttempts)",message="belongs to tcp services, which have no rules: set it in a ResiliencePolicy that targets the Service",fieldPath=".retry.tcpConnectAttempts"
 type RouteRule struct {
 	// Name of the rule, for sectionName of a ResiliencePolicy, logs and explain.
 	// +kubebuilder:validation:MaxLength=63
@@ -101,6 +110,7 @@ type RouteRule struct {
 	// directResponse: the service itself.
 	// +optional
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || self.exists(b, !has(b.weight) || b.weight > 0)",message="need a weight over 0 on one of them: nobody would take the requests"
 	Backends []Backend `json:"backends,omitempty"`
 	// Failover takes over, in order, where a backend has no healthy instance.
 	// +optional
@@ -131,6 +141,9 @@ type RouteMatch struct {
 }
 
 // PathMatch compares the path without its query.
+//
+// +kubebuilder:validation:XValidation:rule="self.type in ['Suffix', 'Regex'] || self.value.startsWith('/')",message="must start with / for Exact and Prefix, as every path does",fieldPath=".value"
+// +kubebuilder:validation:XValidation:rule="self.type == 'Regex' || !self.value.contains('?') && !self.value.contains('#')",message="is compared without the query: use queryParams for what stands behind the ?",fieldPath=".value"
 type PathMatch struct {
 	// Type: Exact, Prefix and Suffix compare characters (/api is also a prefix
 	// of /apis), Regex must match the whole path.
@@ -138,10 +151,14 @@ type PathMatch struct {
 	Type string `json:"type"`
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^[^\x00-\x08\x0a-\x1f\x7f]*$`
 	Value string `json:"value"`
 }
 
 // HeaderMatch compares one header.
+//
+// +kubebuilder:validation:XValidation:rule="self.type == 'Present' ? !has(self.value) : has(self.value)",message="Present has no value, every other type needs one",fieldPath=".value"
+// +kubebuilder:validation:XValidation:rule="self.type in ['Exact', 'Present'] || !has(self.value) || self.value.size() > 0",message="must not be empty for Prefix, Suffix and Regex: use Present",fieldPath=".value"
 type HeaderMatch struct {
 	Name HeaderName `json:"name"`
 	// +kubebuilder:validation:Enum=Exact;Prefix;Suffix;Regex;Present
@@ -149,6 +166,7 @@ type HeaderMatch struct {
 	// Value to compare with; none with Present.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^[^\x00-\x08\x0a-\x1f\x7f]*$`
 	Value *string `json:"value,omitempty"`
 	// Invert matches the requests that would not match.
 	// +optional
@@ -156,6 +174,9 @@ type HeaderMatch struct {
 }
 
 // QueryParamMatch compares one parameter of the query.
+//
+// +kubebuilder:validation:XValidation:rule="self.type == 'Present' ? !has(self.value) : has(self.value)",message="Present has no value, every other type needs one",fieldPath=".value"
+// +kubebuilder:validation:XValidation:rule="self.type in ['Exact', 'Present'] || !has(self.value) || self.value.size() > 0",message="must not be empty for Prefix, Suffix and Regex: use Present",fieldPath=".value"
 type QueryParamMatch struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
@@ -165,6 +186,7 @@ type QueryParamMatch struct {
 	// Value to compare with; none with Present.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^[^\x00-\x08\x0a-\x1f\x7f]*$`
 	Value *string `json:"value,omitempty"`
 }
 
@@ -208,6 +230,8 @@ type Backend struct {
 }
 
 // FailoverTarget takes over where what stands before it has no healthy instance.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.service) || has(self.subset) || has(self.datacenter)",message="names who takes over: a service, a subset or a datacenter"
 type FailoverTarget struct {
 	Destination `json:",inline"`
 }
