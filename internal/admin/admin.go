@@ -58,7 +58,7 @@ type Config struct {
 	// Checks are asked for GET /v1/doctor, after the API's own.
 	Checks []func(context.Context) []adminapi.Check
 
-	Carrier string        // of the policies: "dir", "consul", or "" where there is none
+	Carrier string        // of the policies: "dir", "consul", "kube", or "" where there is none
 	Writer  policy.Writer // of the carrier; nil: policies are not written here
 
 	Token string // bearer token; "": none is asked for
@@ -98,6 +98,8 @@ func New(cfg Config) http.Handler {
 		"/debug/model":            a.debugModel,
 		"/debug/snapshot/{id}":    a.debugSnapshot,
 		"/debug/ledger":           a.debugLedger,
+
+		"/v1/policies/{kind}/{namespace}/{name}/held": a.held,
 	} {
 		mux.Handle(path, a.guarded(get(reply(serve))))
 	}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,30 +18,80 @@ func (a *api) applyPolicies(r *http.Request, body []byte) (any, string, error) {
 	if err := decode(body, &req); err != nil {
 		return nil, "", err
 	}
-	if a.Writer == nil {
-		return nil, "", fail(http.StatusConflict, "with --policy-dir the server writes policies; with --policy-source consul meshctl does, with CONSUL_HTTP_TOKEN", "this server writes no policies")
+	if err := a.writes(); err != nil {
+		return nil, "", err
 	}
-	put, remove, err := changeSet(req)
+	changes, err := changeSet(req)
 	if err != nil {
 		return nil, "", err
 	}
-	s, err := a.state()
+	held, err := a.Writer.Held(r.Context(), policy.KeysOf(changes))
 	if err != nil {
 		return nil, "", err
 	}
-	results := Outcome(s.Revision.Documents, put, remove)
-	did := "apply " + describe(results)
+	results := []adminapi.ApplyResult{}
+	for _, c := range changes {
+		results = append(results, adminapi.ApplyResult{Document: c.Key.String(), Result: string(c.Result(held))})
+	}
+	do, did := a.Writer.Write, "apply "+describe(results)
 	if req.DryRun {
-		return adminapi.ApplyResponse{Results: results}, did + ", dry run", nil
+		do, did = a.Writer.Check, did+", dry run"
 	}
-	if err := a.Writer.Write(r.Context(), put, remove); err != nil {
+	switch err := do(r.Context(), changes); {
+	case errors.Is(err, policy.ErrChanged):
+		return nil, "", fail(http.StatusConflict, "read it again, then repeat the edit", "%v", err)
+	case err != nil:
 		return nil, "", fail(http.StatusConflict, "", "%v", err)
 	}
 	return adminapi.ApplyResponse{Results: results}, did, nil
 }
 
+// writes is an error where policies are not the server's to write.
+func (a *api) writes() error {
+	if a.Writer == nil {
+		return fail(http.StatusConflict, "with --policy-dir the server writes policies; with --policy-source consul or kube meshctl does, with your own credentials", "this server writes no policies")
+	}
+	return nil
+}
+
+// held shows a document for an edit.
+func (a *api) held(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	key, err := keyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.writes(); err != nil {
+		return nil, err
+	}
+	all, err := a.Writer.Held(r.Context(), []policy.Key{key})
+	if err != nil {
+		return nil, err
+	}
+	h, ok := all[key]
+	if !ok {
+		return nil, noPolicy(key)
+	}
+	return adminapi.HeldDocument{Text: string(h.Text), Version: h.Version, Owner: h.Owner}, nil
+}
+
+// keyOf reads the document that the path names.
+func keyOf(r *http.Request) (policy.Key, error) {
+	key, err := policy.ParseKey(r.PathValue("kind") + "/" + r.PathValue("namespace") + "/" + r.PathValue("name"))
+	if err != nil {
+		return key, fail(http.StatusBadRequest, "/v1/policies/ResiliencePolicy/default/orders", "%v", err)
+	}
+	return key, nil
+}
+
+func noPolicy(key policy.Key) error {
+	return fail(http.StatusNotFound, "meshctl policy get lists them", "no policy %s", key)
+}
+
 // changeSet reads the documents of a request; its error names every fault.
-func changeSet(req adminapi.ApplyRequest) (put []*policy.Document, remove []policy.Key, err error) {
+func changeSet(req adminapi.ApplyRequest) ([]policy.Change, error) {
 	var parts []policy.Proposal
 	for i, raw := range req.Documents {
 		parts = append(parts, policy.Decode(fmt.Sprintf("documents[%d]", i), raw))
@@ -52,45 +103,42 @@ func changeSet(req adminapi.ApplyRequest) (put []*policy.Document, remove []poli
 			faults = append(faults, f.Error())
 		}
 	}
+	var changes []policy.Change
+	for _, d := range all.Documents {
+		changes = append(changes, policy.Change{Key: d.Key, Document: d, Version: req.Expect[d.Key.String()]})
+	}
 	for _, text := range req.Delete {
-		parts := strings.Split(text, "/")
-		if len(parts) != 3 || slices.Contains(parts, "") {
-			faults = append(faults, fmt.Sprintf("delete: %q: use KIND/NAMESPACE/NAME", text))
+		key, err := policy.ParseKey(text)
+		if err != nil {
+			faults = append(faults, "delete: "+err.Error())
 			continue
 		}
-		remove = append(remove, policy.Key{Kind: parts[0], Namespace: parts[1], Name: parts[2]})
+		changes = append(changes, policy.Change{Key: key, Version: req.Expect[text]})
 	}
+	faults = append(faults, unexpected(req.Expect, changes)...)
 	if len(faults) > 0 {
-		return nil, nil, fail(http.StatusUnprocessableEntity, "meshctl policy validate -f says the same", "%s", strings.Join(faults, "\n"))
+		return nil, fail(http.StatusUnprocessableEntity, "meshctl policy validate -f says the same", "%s", strings.Join(faults, "\n"))
 	}
-	return all.Documents, remove, nil
+	return changes, nil
 }
 
-// Outcome says what a change set does to the documents in force.
-func Outcome(inForce, put []*policy.Document, remove []policy.Key) []adminapi.ApplyResult {
-	old := map[policy.Key]string{}
-	for _, d := range inForce {
-		old[d.Key] = d.Hash
-	}
-	results := []adminapi.ApplyResult{}
-	for _, d := range put {
-		result := "configured"
-		switch old[d.Key] {
-		case "":
-			result = "created"
-		case d.Hash:
-			result = "unchanged"
+// unexpected finds versions of documents that the change set does not touch,
+// and documents that it touches twice.
+func unexpected(expect map[string]string, changes []policy.Change) (faults []string) {
+	in := map[string]bool{}
+	for _, c := range changes {
+		if name := c.Key.String(); in[name] {
+			faults = append(faults, fmt.Sprintf("%s: is in the change set twice", name))
 		}
-		results = append(results, adminapi.ApplyResult{Document: d.Key.String(), Result: result})
+		in[c.Key.String()] = true
 	}
-	for _, k := range remove {
-		result := "deleted"
-		if old[k] == "" {
-			result = "absent"
+	for name := range expect {
+		if !in[name] {
+			faults = append(faults, fmt.Sprintf("expect: %q: the change set does not have it", name))
 		}
-		results = append(results, adminapi.ApplyResult{Document: k.String(), Result: result})
 	}
-	return results
+	slices.Sort(faults)
+	return faults
 }
 
 func describe(results []adminapi.ApplyResult) string {

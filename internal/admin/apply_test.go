@@ -23,7 +23,7 @@ func documentOf(name string, attempts any) string {
 func TestPoliciesAreWrittenAsOneChangeSet(t *testing.T) {
 	dir := t.TempDir()
 	cfg := config(t)
-	cfg.Carrier, cfg.Writer = "dir", file.Writer{Dir: dir}
+	cfg.Carrier, cfg.Writer = "dir", &file.Writer{Dir: dir}
 	log, out := logs()
 	cfg.Log = log
 	h := admin.New(cfg)
@@ -74,5 +74,51 @@ func TestAServerWithoutAFolderWritesNoPolicies(t *testing.T) {
 	}
 	if w := ask(h, http.MethodPut, "/v1/policies", "{}"); w.Code != http.StatusMethodNotAllowed {
 		t.Errorf("PUT: %d", w.Code)
+	}
+}
+
+// TestADocumentIsEditedByItsVersion: the held one is shown with a version, and
+// a write that expects another one is refused with what to do.
+func TestADocumentIsEditedByItsVersion(t *testing.T) {
+	dir := t.TempDir()
+	cfg := config(t)
+	cfg.Carrier, cfg.Writer = "dir", &file.Writer{Dir: dir}
+	h := admin.New(cfg)
+	const path = "/v1/policies/ResiliencePolicy/default/orders"
+	if w := ask(h, http.MethodGet, path+"/held", ""); w.Code != http.StatusNotFound {
+		t.Errorf("nothing is held: %d %s", w.Code, w.Body)
+	}
+	post := func(attempts int, version string) (int, string) {
+		w := ask(h, http.MethodPost, "/v1/policies", fmt.Sprintf(`{"documents": [%s], "expect": {"ResiliencePolicy/default/orders": %q}}`, documentOf("orders", attempts), version))
+		return w.Code, w.Body.String()
+	}
+	if code, text := post(1, "absent"); code != http.StatusOK || !strings.Contains(text, "created") {
+		t.Fatalf("%d %s", code, text)
+	}
+	var held adminapi.HeldDocument
+	w := ask(h, http.MethodGet, path+"/held", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &held); err != nil || !strings.Contains(held.Text, "attempts: 1") || held.Version == "" {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if code, text := post(2, held.Version); code != http.StatusOK || !strings.Contains(text, "configured") {
+		t.Errorf("%d %s", code, text)
+	}
+	if code, text := post(3, held.Version); code != http.StatusConflict || !strings.Contains(text, "changed since it was read") || !strings.Contains(text, "read it again") {
+		t.Errorf("%d %s", code, text)
+	}
+	for body, want := range map[string]string{
+		`{"documents": [` + documentOf("orders", 1) + `], "expect": {"ResiliencePolicy/default/other": "1"}}`: "the change set does not have it",
+		`{"documents": [` + documentOf("orders", 1) + `], "delete": ["ResiliencePolicy/default/orders"]}`:     "twice",
+		`{"delete": ["Frob/default/orders"]}`: "the kind must be one of",
+	} {
+		if w := ask(h, http.MethodPost, "/v1/policies", body); w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d %s", body, w.Code, w.Body)
+		}
+	}
+	if w := ask(h, http.MethodGet, "/v1/policies/Frob/default/orders/held", ""); w.Code != http.StatusBadRequest {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := ask(admin.New(config(t)), http.MethodGet, path+"/held", ""); w.Code != http.StatusConflict {
+		t.Errorf("without a writer: %d %s", w.Code, w.Body)
 	}
 }

@@ -1,5 +1,6 @@
 // Package admin is the HTTP API through which people, meshctl and Prometheus
-// look at the control plane, and the one write there is: overruling the guard.
+// look at the control plane, overrule the guard and write the policies of a
+// folder.
 // Its documents are those of adminapi; errors are adminapi.Failure.
 //
 //	GET  /v1/services                  services, their health and policies
@@ -11,6 +12,8 @@
 //	GET  /v1/proxies/{id}/config       what it acknowledged (?type= ?name=)
 //	GET  /v1/proxies/{id}/diff         what it lacks of what it should have
 //	GET  /v1/policies                  documents in force, mesh-default first
+//	POST /v1/policies                  put and remove documents as one change set
+//	GET  /v1/policies/{kind}/{namespace}/{name}/held   one as the folder holds it
 //	GET  /v1/explain                   every effective field (?service= ?caller= ?path= ?field=)
 //	GET  /v1/findings                  what an operator should look at
 //	GET  /v1/doctor                    checks with hints

@@ -128,7 +128,7 @@ func (a *app) openPolicies(cfg Config, state store.Store) error {
 		if err != nil {
 			return fmt.Errorf("--policy-dir: %w", err)
 		}
-		a.policies.source, a.policies.carrier, a.policies.writer = source, "dir", policyfile.Writer{Dir: cfg.PolicyDir}
+		a.policies.source, a.policies.carrier, a.policies.writer = source, "dir", &policyfile.Writer{Dir: cfg.PolicyDir}
 	}
 	return nil
 }

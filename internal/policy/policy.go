@@ -81,11 +81,3 @@ type Revision struct {
 	// stays pinned.
 	Refused []Refusal
 }
-
-// Writer puts documents where a carrier's Source reads them.
-type Writer interface {
-	// Write stores and removes whole documents. A fault of one (a file that is
-	// somebody else's) leaves all as they were; its error names every fault.
-	// Removing what is not there is no fault.
-	Write(ctx context.Context, put []*Document, remove []Key) error
-}

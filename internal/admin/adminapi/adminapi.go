@@ -196,7 +196,7 @@ type Ancestor struct {
 // Policies is GET /v1/policies.
 type Policies struct {
 	Revision string   `json:"revision"` // "12 (3f9c2a1b)"
-	Carrier  string   `json:"carrier"`  // where documents are written: "dir", "consul", or "" where there is none
+	Carrier  string   `json:"carrier"`  // where documents are written: "dir", "consul", "kube", or "" where there is none
 	Items    []Policy `json:"items"`
 }
 
@@ -206,6 +206,17 @@ type ApplyRequest struct {
 	Documents []json.RawMessage `json:"documents,omitempty"`
 	Delete    []string          `json:"delete,omitempty"` // "ResiliencePolicy/default/orders"
 	DryRun    bool              `json:"dryRun,omitempty"`
+	// Expect are the versions that documents must still have, by
+	// "KIND/NAMESPACE/NAME"; "absent" is none. Those left out may have any.
+	Expect map[string]string `json:"expect,omitempty"`
+}
+
+// HeldDocument is GET /v1/policies/{kind}/{namespace}/{name}/held: a document as the
+// carrier "dir" holds it, in force or not, with faults or without.
+type HeldDocument struct {
+	Text    string `json:"text,omitempty"`    // YAML or JSON
+	Version string `json:"version,omitempty"` // for ApplyRequest.Expect
+	Owner   string `json:"owner,omitempty"`   // the operator's own file that it stands in; it is edited there
 }
 
 // ApplyResponse says what became of each document.

@@ -196,7 +196,7 @@ func TestContract(t *testing.T) {
 			},
 			Down:   func() { rename(dir, dir+".away") },
 			Up:     func() { rename(dir+".away", dir) },
-			Writer: file.Writer{Dir: dir},
+			Writer: &file.Writer{Dir: dir},
 		}
 	})
 }

@@ -40,6 +40,7 @@ var ErrToken = errors.New("policy/kv: token refused")
 // and TLS come from Consul's own variables where they are empty.
 type Config struct {
 	Addr, Token string
+	CAFile      string
 	Prefix      string
 	gather.Timing
 	// Known returns the documents in force when Run begins; nil: none.

@@ -49,6 +49,11 @@ func Run(t *testing.T, open func(t *testing.T) Carrier) {
 		{"a start without most of what is in force waits for a second reading", goneAtStart},
 		{"five thousand documents are one set", thousands},
 		{"what its writer writes is proposed", written},
+		{"a document that moved is not overwritten", func(t *testing.T, c Carrier) {
+			if c.Writer != nil {
+				RunWriter(t, c.Writer)
+			}
+		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) { tc.test(t, open(t)) })
 	}
@@ -229,7 +234,11 @@ func written(t *testing.T, c Carrier) {
 		return
 	}
 	docs := policy.Decode("api", []byte(strings.Join(canonical, "---\n"))).Documents
-	if err := c.Writer.Write(t.Context(), docs, nil); err != nil {
+	changes := make([]policy.Change, len(docs))
+	for i, d := range docs {
+		changes[i] = policy.Change{Key: d.Key, Document: d}
+	}
+	if err := c.Writer.Write(t.Context(), changes); err != nil {
 		t.Fatal(err)
 	}
 	var p policy.Proposal
@@ -241,8 +250,8 @@ func written(t *testing.T, c Carrier) {
 			t.Errorf("%s comes back as\n%s\nwas written as\n%s", d.Key, d.Canonical, docs[i].Canonical)
 		}
 	}
-	gone := []policy.Key{docs[0].Key, key("never-was")}
-	if err := c.Writer.Write(t.Context(), nil, gone); err != nil {
+	gone := []policy.Change{{Key: docs[0].Key}, {Key: key("never-was")}}
+	if err := c.Writer.Write(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
 	for len(p.Documents) != len(docs)-1 {
