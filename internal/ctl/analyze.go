@@ -16,7 +16,7 @@ import (
 )
 
 func (s *session) policyAnalyze() *cobra.Command {
-	var files []string
+	var from files
 	root := compile.Default().RootNamespace
 	cmd := &cobra.Command{
 		Use: "analyze [-f FILE…]", Args: cobra.NoArgs,
@@ -29,13 +29,13 @@ warning up. The codes are listed in docs/troubleshooting.md.`,
   meshctl policy analyze -f policies/`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var found adminapi.Findings
-			if len(files) == 0 {
+			if len(from.names) == 0 {
 				if err := s.get(cmd.Context(), "/v1/findings", &found); err != nil {
 					return err
 				}
 				return s.showFindings(found)
 			}
-			docs, err := s.valid(files)
+			docs, err := from.valid(s.In)
 			if err != nil {
 				return err
 			}
@@ -47,32 +47,9 @@ warning up. The codes are listed in docs/troubleshooting.md.`,
 			return s.showFindings(found)
 		},
 	}
-	cmd.Flags().StringSliceVarP(&files, "filename", "f", nil, "file, folder, or - for stdin; repeatable")
+	from.flags(cmd, "file, folder, or - for stdin; repeatable")
 	cmd.Flags().StringVar(&root, "root-namespace", root, "with -f: the namespace that may target everything")
 	return cmd
-}
-
-// valid reads documents, all of which must be without faults.
-func (s *session) valid(files []string) ([]*policy.Document, error) {
-	var parts []policy.Proposal
-	for _, f := range files {
-		more, err := s.proposals(f)
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, more...)
-	}
-	all := policy.Join(parts...)
-	if len(all.Refused) > 0 {
-		var lines []string
-		for _, r := range all.Refused {
-			for _, f := range r.Faults {
-				lines = append(lines, f.Error())
-			}
-		}
-		return nil, &exitError{ExitBadInput, fmt.Errorf("%s", strings.Join(lines, "\n"))}
-	}
-	return all.Documents, nil
 }
 
 func (s *session) showFindings(found adminapi.Findings) error {

@@ -12,16 +12,16 @@ import (
 )
 
 func (s *session) policyDiff() *cobra.Command {
-	var files []string
+	var from files
 	cmd := &cobra.Command{
 		Use: "diff -f FILE…", Args: cobra.NoArgs,
 		Short: "Compare documents with those in force",
 		Long:  "Compare documents with those in force, as unified diffs. Exit code 0: the same; 1: they differ; above: an error.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if len(files) == 0 {
-				return aboveOne(usagef("name a file or a folder with -f, or -f - for stdin"))
+			if err := from.given(); err != nil {
+				return aboveOne(err)
 			}
-			docs, err := s.valid(files)
+			docs, err := from.valid(s.In)
 			if err != nil {
 				return aboveOne(err)
 			}
@@ -48,7 +48,7 @@ func (s *session) policyDiff() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringSliceVarP(&files, "filename", "f", nil, "file, folder, or - for stdin; repeatable")
+	from.flags(cmd, "file, folder, or - for stdin; repeatable")
 	return cmd
 }
 

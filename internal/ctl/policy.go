@@ -2,12 +2,7 @@ package ctl
 
 import (
 	"fmt"
-	"io"
 	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,76 +19,28 @@ func (s *session) policyCmd() *cobra.Command {
 }
 
 func (s *session) policyValidate() *cobra.Command {
-	var files []string
+	var from files
 	cmd := &cobra.Command{
 		Use: "validate -f FILE…", Args: cobra.NoArgs,
 		Short: "Check policy documents as the server does, without one",
 		Long: `Check policy documents as the server does, without one. FILE is a file of YAML
 documents or JSON, a folder of such files, or - for stdin. Every fault is told at
 once, with document, field, value and what would be right. Exit code 65 for faults.`,
+		Example: `  meshctl policy validate -f policies/ -R
+  kubectl get rp orders -o yaml | meshctl policy validate -f -`,
 		RunE: func(*cobra.Command, []string) error {
-			if len(files) == 0 {
-				return usagef("name a file or a folder with -f, or -f - for stdin")
+			if err := from.given(); err != nil {
+				return err
 			}
-			var parts []policy.Proposal
-			for _, f := range files {
-				more, err := s.proposals(f)
-				if err != nil {
-					return err
-				}
-				parts = append(parts, more...)
+			p, err := from.proposal(s.In)
+			if err != nil {
+				return err
 			}
-			return s.verdict(policy.Join(parts...))
+			return s.verdict(p)
 		},
 	}
-	cmd.Flags().StringSliceVarP(&files, "filename", "f", nil, "file, folder, or - for stdin; repeatable")
+	from.flags(cmd, "file, folder, or - for stdin; repeatable")
 	return cmd
-}
-
-// proposals reads what stands behind one -f.
-func (s *session) proposals(path string) ([]policy.Proposal, error) {
-	if path == "-" {
-		data, err := io.ReadAll(s.In)
-		if err != nil {
-			return nil, fmt.Errorf("read stdin: %w", err)
-		}
-		return []policy.Proposal{policy.Decode("stdin", data)}, nil
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, &exitError{ExitBadInput, fmt.Errorf("read -f: %w", err)}
-	}
-	paths := []string{path}
-	if info.IsDir() {
-		if paths, err = documents(path); err != nil {
-			return nil, err
-		}
-	}
-	var out []policy.Proposal
-	for _, p := range paths {
-		data, err := os.ReadFile(p)
-		if err != nil {
-			return nil, &exitError{ExitBadInput, fmt.Errorf("read -f: %w", err)}
-		}
-		out = append(out, policy.Decode(p, data))
-	}
-	return out, nil
-}
-
-// documents are the files of a folder that the server would read too.
-func documents(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, &exitError{ExitBadInput, fmt.Errorf("read -f: %w", err)}
-	}
-	var paths []string
-	for _, e := range entries {
-		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) {
-			continue
-		}
-		paths = append(paths, filepath.Join(dir, e.Name()))
-	}
-	return paths, nil
 }
 
 // verdict is what validate prints.

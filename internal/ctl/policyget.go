@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,45 +12,141 @@ import (
 
 	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/mesh"
+	"meshlite.dev/internal/policy"
 )
 
+// picked are the flags by which get and describe choose documents.
+type picked struct {
+	namespace string
+	all       bool
+}
+
+func (p *picked) flags(s *session, cmd *cobra.Command) {
+	s.namespaceFlag(cmd, &p.namespace, "only this namespace (default all, or the context's)")
+	cmd.Flags().BoolVarP(&p.all, "all-namespaces", "A", false, "every namespace, whatever the context says")
+	cmd.MarkFlagsMutuallyExclusive("namespace", "all-namespaces")
+}
+
+// namespaceFlag adds -n, with completion.
+func (s *session) namespaceFlag(cmd *cobra.Command, into *string, usage string) {
+	cmd.Flags().StringVarP(into, "namespace", "n", "", usage)
+	_ = cmd.RegisterFlagCompletionFunc("namespace", s.completeNamespaces) // the flag is there: see above
+}
+
 func (s *session) policyGet() *cobra.Command {
-	var namespace string
+	var p picked
 	cmd := &cobra.Command{
-		Use: "get [NAME…]", ValidArgsFunction: s.completePolicies,
+		Use: "get [NAME… | KIND[,KIND…] [NAME…] | KIND/NAME…]", ValidArgsFunction: s.completePolicies,
 		Short: "List policies with what became of each; the built-in one comes first",
-		Long: `List policies with what became of each; the built-in mesh-default comes first. A NAME is
-a document's name, or KIND/NAMESPACE/NAME (rp/default/orders). The documents in force
-come with -o yaml or -o json; what stands there can be edited and applied again.`,
+		Long: `List policies with what became of each; the built-in one, mesh-default, comes first. KIND
+is a full name, a plural or a short name (rp, tr, es).
+
+  ACCEPTED    it is in force, or in shadow
+  PROGRAMMED  it is part of what sidecars are sent
+  ENFORCED    every sidecar runs it
+  AGE         since it is as ACCEPTED says
+
+What is not True is explained in the last column. The documents in force come with
+-o yaml or -o json; what stands there can be edited and applied again.`,
 		Example: `  meshctl policy get
-  meshctl policy get orders -o yaml`,
+  meshctl policy get tr -n shop -o wide
+  meshctl policy get rp/orders -o yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			items, err := s.policies(cmd, namespace, args)
+			items, err := s.policies(cmd, p, args)
 			if err != nil {
 				return err
 			}
 			if s.structured() {
 				return s.showDocuments(items)
 			}
-			t := table{
-				head:  []string{"KIND", "NAMESPACE", "NAME", "TARGETS", "ACCEPTED", "GENERATION", "+SOURCE", "MESSAGE"},
-				empty: "no policy of that namespace",
-			}
-			for _, p := range items {
-				t.add(label(p), mesh.ShortKind(p.Kind), p.Namespace, p.Name, strings.Join(p.Targets, ","), p.Accepted, generation(p), p.Source, p.Message)
-			}
-			return s.show(items, t)
+			return s.show(items, policyTable(items))
 		},
 	}
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "only this namespace")
+	p.flags(s, cmd)
 	return cmd
 }
 
-func generation(p adminapi.Policy) string {
-	if p.Generation == 0 {
+func policyTable(items []adminapi.Policy) table {
+	onto := "SERVICE" // what every kind but ResiliencePolicy is about
+	if len(items) == 0 || slices.ContainsFunc(items, func(p adminapi.Policy) bool { return p.Kind == policy.KindResiliencePolicy }) {
+		onto = "TARGET"
+	}
+	t := table{
+		head:  []string{"KIND", "NAMESPACE", "NAME", onto, "ACCEPTED", "PROGRAMMED", "ENFORCED", "AGE", "+GENERATION", "+IN-FORCE", "+SOURCE", "MESSAGE"},
+		empty: "no such policy",
+	}
+	for _, p := range items {
+		target := targets(p)
+		if onto == "SERVICE" {
+			target = strings.TrimPrefix(target, "Service/")
+		}
+		t.add(label(p), mesh.ShortKind(p.Kind), p.Namespace, p.Name, target,
+			status(p, policy.ConditionAccepted), status(p, policy.ConditionProgrammed), status(p, policy.ConditionEnforced), age(p),
+			generation(p.Generation), generation(p.InForceGeneration), p.Source, trouble(p))
+	}
+	return t
+}
+
+// targets are what the document says they are, where the server tells none.
+func targets(p adminapi.Policy) string {
+	var doc struct {
+		Spec struct {
+			Service string `json:"service"`
+			Handler struct {
+				Service string `json:"service"`
+			} `json:"handler"`
+		} `json:"spec"`
+	}
+	switch {
+	case len(p.Targets) > 0 || p.Kind == policy.KindResiliencePolicy || json.Unmarshal(p.Document, &doc) != nil:
+		return strings.Join(p.Targets, ",")
+	case doc.Spec.Handler.Service != "":
+		return "Service/" + doc.Spec.Handler.Service
+	}
+	return "Service/" + doc.Spec.Service
+}
+
+// status is that of a condition: True, False, Unknown, or "".
+func status(p adminapi.Policy, name string) string {
+	if c, ok := conditionOf(p, name); ok {
+		return c.Status
+	}
+	switch {
+	case name != policy.ConditionAccepted || p.Accepted == "":
+		return ""
+	case p.Accepted == "Accepted":
+		return "True"
+	}
+	return "False"
+}
+
+// age is since when the document is as its condition Accepted says.
+func age(p adminapi.Policy) string {
+	c, ok := conditionOf(p, policy.ConditionAccepted)
+	if !ok || c.LastTransitionTime.IsZero() {
 		return ""
 	}
-	return fmt.Sprint(p.Generation)
+	return ago(c.LastTransitionTime)
+}
+
+// trouble is what keeps the first condition from being True.
+func trouble(p adminapi.Policy) string {
+	for _, name := range []string{policy.ConditionAccepted, policy.ConditionResolvedRefs, policy.ConditionProgrammed, policy.ConditionEnforced} {
+		if c, ok := conditionOf(p, name); ok && c.Status != "True" {
+			return strings.TrimPrefix(because(c), ": ")
+		}
+	}
+	if p.Accepted != "" && p.Accepted != "Accepted" && p.Message != "" {
+		return p.Accepted + ": " + p.Message
+	}
+	return p.Message
+}
+
+func generation(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
 }
 
 // label names a document as everywhere: "rp/default/orders".
@@ -60,39 +157,67 @@ func label(p adminapi.Policy) string {
 	return mesh.ShortKind(p.Kind) + "/" + p.Namespace + "/" + p.Name
 }
 
-// policies reads the documents that names and namespace choose; a name that
-// chooses none is an error.
-func (s *session) policies(cmd *cobra.Command, namespace string, names []string) ([]adminapi.Policy, error) {
+func keyOf(p adminapi.Policy) policy.Key {
+	return policy.Key{Kind: p.Kind, Namespace: p.Namespace, Name: p.Name}
+}
+
+// policies reads the documents that args choose; a name that chooses none is
+// an error.
+func (s *session) policies(cmd *cobra.Command, p picked, args []string) ([]adminapi.Policy, error) {
+	chosen, err := refs(args, s.scope(p))
+	if err != nil {
+		return nil, err
+	}
+	if len(chosen) == 0 {
+		chosen = []ref{{Key: policy.Key{Namespace: s.scope(p)}}}
+	}
 	var all adminapi.Policies
 	if err := s.get(cmd.Context(), "/v1/policies", &all); err != nil {
 		return nil, err
 	}
-	all.Items = slices.DeleteFunc(all.Items, func(p adminapi.Policy) bool { return namespace != "" && p.Namespace != namespace })
-	if len(names) == 0 {
-		return all.Items, nil
-	}
 	out := []adminapi.Policy{}
-	for _, n := range names {
-		before := len(out)
-		for _, p := range all.Items {
-			if n == p.Name || n == label(p) || strings.EqualFold(n, p.Kind+"/"+p.Namespace+"/"+p.Name) {
-				out = append(out, p)
+	for _, r := range chosen {
+		found := false
+		for _, item := range all.Items {
+			if r.has(keyOf(item)) {
+				out, found = append(out, item), true
 			}
 		}
-		if len(out) == before {
-			return nil, fmt.Errorf("no policy %q\nhint: meshctl policy get lists them", n)
+		if !found && r.Name != "" {
+			return nil, fmt.Errorf("no policy %q%s\nhint: meshctl policy get -A lists them", r.text, inNamespace(r.Namespace))
 		}
 	}
 	return out, nil
 }
 
-// showDocuments prints the documents themselves, as they would be applied.
+// scope is the namespace of names without one; "" is any.
+func (s *session) scope(p picked) string {
+	if p.all {
+		return ""
+	}
+	return p.namespace
+}
+
+func inNamespace(namespace string) string {
+	if namespace == "" {
+		return ""
+	}
+	return " in namespace " + namespace
+}
+
+// showDocuments prints the documents as kubectl does: as they would be
+// applied, with what became of them, which apply leaves out.
 func (s *session) showDocuments(items []adminapi.Policy) error {
 	docs := []json.RawMessage{}
 	for _, p := range items {
-		if p.Document != nil {
-			docs = append(docs, p.Document)
+		if p.Document == nil {
+			continue
 		}
+		doc, err := object(p)
+		if err != nil {
+			return err
+		}
+		docs = append(docs, doc)
 	}
 	if s.output == "json" {
 		return s.showJSON(docs)
@@ -112,63 +237,30 @@ func (s *session) showDocuments(items []adminapi.Policy) error {
 	return nil
 }
 
-func (s *session) policyDescribe() *cobra.Command {
-	return &cobra.Command{
-		Use: "describe NAME", Args: cobra.ExactArgs(1), ValidArgsFunction: s.completePolicies,
-		Short:   "Show one policy: targets, what became of it, which sidecars refused it, the document",
-		Example: `  meshctl policy describe orders`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			items, err := s.policies(cmd, "", args)
-			if err != nil {
-				return err
-			}
-			var proxies []adminapi.Proxy
-			if err := s.get(cmd.Context(), "/v1/proxies", &proxies); err != nil {
-				return err
-			}
-			var findings adminapi.Findings
-			if err := s.get(cmd.Context(), "/v1/findings", &findings); err != nil {
-				return err
-			}
-			for _, p := range items {
-				if err := s.describe(p, proxies, findings.Items); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
+// object is a document with its generation and status.
+func object(p adminapi.Policy) (json.RawMessage, error) {
+	var doc map[string]any
+	d := json.NewDecoder(bytes.NewReader(p.Document))
+	d.UseNumber()
+	if err := d.Decode(&doc); err != nil {
+		return nil, fmt.Errorf("read %s: %w", label(p), err)
 	}
-}
-
-func (s *session) describe(p adminapi.Policy, proxies []adminapi.Proxy, findings []mesh.Finding) error {
-	t := table{head: []string{"FIELD", "VALUE"}}
-	row := func(k, v string) { t.rows = append(t.rows, []string{k, v}) }
-	row("policy", label(p))
-	row("generation", generation(p))
-	row("source", p.Source)
-	row("targets", strings.Join(p.Targets, ", "))
-	row("accepted", p.Accepted)
-	row("message", p.Message)
-	version := fmt.Sprintf("%s@%d", label(p), p.Generation)
-	for _, x := range proxies {
-		for _, e := range x.Errors {
-			if slices.Contains(e.Policies, version) {
-				row("refused by "+x.ID, fmt.Sprintf("%s %s: %s", e.Type, e.Resource, e.Message))
-			}
+	if meta, ok := doc["metadata"].(map[string]any); ok && p.Generation > 0 {
+		meta["generation"] = p.Generation
+	}
+	if len(p.Conditions) > 0 {
+		status := map[string]any{"conditions": p.Conditions}
+		if p.InForceGeneration > 0 {
+			status["inForceGeneration"] = p.InForceGeneration
 		}
-	}
-	for _, f := range findings {
-		if f.Document == version || f.Document == label(p) {
-			row(f.Code, f.Message)
+		if len(p.Ancestors) > 0 {
+			status["ancestors"] = p.Ancestors
 		}
+		doc["status"] = status
 	}
-	if err := s.showTable(t); err != nil || p.Document == nil {
-		return err
-	}
-	raw, err := yaml.JSONToYAML(p.Document)
+	out, err := json.Marshal(doc)
 	if err != nil {
-		return fmt.Errorf("write YAML: %w", err)
+		return nil, fmt.Errorf("write %s: %w", label(p), err)
 	}
-	_, err = fmt.Fprintf(s.Out, "\n%s", raw)
-	return err
+	return out, nil
 }

@@ -31,13 +31,16 @@ type session struct {
 	caFile    string
 	timeout   time.Duration // of one request; a watch has none
 	output    string
+
+	carrierName string
 }
 
 func (s *session) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&s.server, "server", "", "admin API of xds-server (default $MESHCTL_SERVER, else "+defaultServer+")")
 	fs.StringVar(&s.tokenFile, "token-file", "", "file with the bearer token of the admin API (default $MESHCTL_TOKEN_FILE; $MESHCTL_TOKEN holds the token itself)")
 	fs.StringVar(&s.caFile, "ca-file", "", "CA that proves an https server (default $MESHCTL_CA_FILE, else the system's)")
-	fs.DurationVar(&s.timeout, "timeout", 10*time.Second, "of one request")
+	fs.DurationVar(&s.timeout, "timeout", 10*time.Second, "of one request; apply and delete have one of their own")
+	fs.DurationVar(&s.timeout, "request-timeout", 10*time.Second, "of one request")
 	fs.StringVarP(&s.output, "output", "o", "table", "table, wide, json, yaml or name")
 }
 
@@ -176,7 +179,7 @@ func refusal(resp *http.Response, path string) error {
 	raw, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // what came is shown
 	var f adminapi.Failure
 	if json.Unmarshal(raw, &f) != nil || f.Error == "" {
-		f = adminapi.Failure{Error: fmt.Sprintf("GET %s: %s", path, resp.Status), Hint: "is --server the admin address of an xds-server?"}
+		f = adminapi.Failure{Error: fmt.Sprintf("%s %s: %s", resp.Request.Method, path, resp.Status), Hint: "is --server the admin address of an xds-server?"}
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
 		f.Hint = "give the token by --token-file or MESHCTL_TOKEN"
@@ -185,5 +188,19 @@ func refusal(resp *http.Response, path string) error {
 	if f.Hint != "" {
 		text += "\nhint: " + f.Hint
 	}
-	return errors.New(text)
+	return &refused{resp.StatusCode, text}
+}
+
+// refused is an answer that is not 2xx, in the server's words.
+type refused struct {
+	status int
+	text   string
+}
+
+// Error implements error.
+func (r *refused) Error() string { return r.text }
+
+func isNotFound(err error) bool {
+	var r *refused
+	return errors.As(err, &r) && r.status == http.StatusNotFound
 }

@@ -1,0 +1,193 @@
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/policy"
+	"meshlite.dev/internal/policy/v1alpha1"
+)
+
+// waits are the conditions that --wait knows, weakest first: each holds the
+// ones before it.
+var waits = []string{policy.ConditionAccepted, policy.ConditionProgrammed, policy.ConditionEnforced}
+
+// waitFor reads the value of --wait; "" does not wait.
+func waitFor(text string) (condition string, err error) {
+	switch text {
+	case "", "false":
+		return "", nil
+	case "true":
+		return policy.ConditionEnforced, nil
+	}
+	for _, w := range waits {
+		if strings.EqualFold(text, w) {
+			return w, nil
+		}
+	}
+	return "", usagef("--wait is %q; use %s", text, strings.Join(waits, ", "))
+}
+
+// await returns once every change has come as far as --wait says.
+func (s *session) await(ctx context.Context, w writing, changes []policy.Change) error {
+	ctx, cancel := context.WithTimeout(ctx, w.limit)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	said := s.progress()
+	for {
+		why, err := s.pending(ctx, w.wait, changes)
+		switch {
+		case err == nil && why == "":
+			said.done(map[string]string{
+				policy.ConditionAccepted: "accepted", policy.ConditionProgrammed: "sent to every sidecar", policy.ConditionEnforced: "in force on every sidecar",
+			}[w.wait])
+			return nil
+		case err != nil && ctx.Err() == nil:
+			said.done("")
+			return err
+		}
+		said.say(why)
+		select {
+		case <-ctx.Done():
+			said.done("")
+			return fmt.Errorf("not %s after %s: %s", strings.ToLower(w.wait), w.limit, why)
+		case <-tick.C:
+		}
+	}
+}
+
+// pending says what is still awaited; "" is nothing. An error is an end.
+func (s *session) pending(ctx context.Context, condition string, changes []policy.Change) (string, error) {
+	var now adminapi.Policies
+	if err := s.get(ctx, "/v1/policies", &now); err != nil {
+		return "the server does not answer", err
+	}
+	there := map[policy.Key]adminapi.Policy{}
+	for _, p := range now.Items {
+		there[keyOf(p)] = p
+	}
+	judged := false // by conditions, which know of every replica's sidecars
+	for _, c := range changes {
+		p, ok := there[c.Key]
+		switch {
+		case c.Document == nil && ok:
+			return c.Key.String() + " is still there", nil
+		case c.Document == nil:
+			continue
+		case !ok || !same(p.Document, c.Document.Canonical):
+			if p.Accepted == "Invalid" {
+				return "", fmt.Errorf("%s is refused: %s", c.Key, p.Message)
+			}
+			return c.Key.String() + " is not taken over yet", nil
+		case p.Accepted != "Accepted":
+			return "", fmt.Errorf("%s is %s: %s", c.Key, p.Accepted, p.Message)
+		case len(p.Conditions) > 0:
+			judged = true
+			if why, err := awaited(p, condition, c.Document); why != "" || err != nil {
+				return why, err
+			}
+		}
+	}
+	if judged || condition == policy.ConditionAccepted {
+		return "", nil
+	}
+	return s.unacknowledged(ctx)
+}
+
+// awaited says which condition of p is not met yet. One that waiting does not
+// mend is an error.
+func awaited(p adminapi.Policy, condition string, d *policy.Document) (string, error) {
+	for _, name := range waits[:slices.Index(waits, condition)+1] {
+		c, ok := conditionOf(p, name)
+		switch {
+		case name != policy.ConditionAccepted && neverSent(d):
+			return "", nil
+		case !ok || c.ObservedGeneration != 0 && c.ObservedGeneration < p.Generation || c.Status == "Unknown":
+			return fmt.Sprintf("%s is not %s yet%s", d.Key, name, because(c)), nil
+		case c.Status == "True":
+		case name == policy.ConditionAccepted, c.Reason == "RejectedByProxies", c.Reason == "Overridden":
+			return "", fmt.Errorf("%s is not %s%s", d.Key, name, because(c))
+		default:
+			return fmt.Sprintf("%s is not %s yet%s", d.Key, name, because(c)), nil
+		}
+	}
+	return "", nil
+}
+
+// neverSent reports whether no sidecar gets anything of the document.
+func neverSent(d *policy.Document) bool {
+	return d.Subscription != nil || d.Resilience != nil && d.Resilience.Effect == v1alpha1.Shadow || d.Route != nil && d.Route.Effect == v1alpha1.Shadow
+}
+
+func conditionOf(p adminapi.Policy, name string) (adminapi.Condition, bool) {
+	for _, c := range p.Conditions {
+		if c.Type == name {
+			return c, true
+		}
+	}
+	return adminapi.Condition{}, false
+}
+
+// because is reason and message of a condition, to append.
+func because(c adminapi.Condition) string {
+	switch {
+	case c.Reason == "" && c.Message == "":
+		return ""
+	case c.Message == "":
+		return ": " + c.Reason
+	case c.Reason == "":
+		return ": " + oneLine(c.Message)
+	}
+	return ": " + c.Reason + ": " + oneLine(c.Message)
+}
+
+// unacknowledged asks the sidecars of this server, where it tells no
+// conditions.
+func (s *session) unacknowledged(ctx context.Context) (string, error) {
+	var proxies []adminapi.Proxy
+	if err := s.get(ctx, "/v1/proxies", &proxies); err != nil {
+		return "the server does not answer", err
+	}
+	for _, p := range proxies {
+		switch {
+		case !p.Connected:
+		case p.Status == adminapi.Error && len(p.Errors) > 0:
+			return "", fmt.Errorf("%s refused %s: %s", p.ID, p.Errors[0].Resource, oneLine(p.Errors[0].Message))
+		case p.Status == adminapi.Stale:
+			return p.ID + " has not acknowledged it yet", nil
+		}
+	}
+	return "", nil
+}
+
+// same reports whether two documents mean the same: the API server of
+// Kubernetes writes out `effect: enforce`.
+func same(a, b json.RawMessage) bool { return len(a) > 0 && meaning(a) == meaning(b) }
+
+func meaning(raw json.RawMessage) string {
+	var doc struct {
+		Kind     string `json:"kind"`
+		Metadata struct {
+			Name      string `json:"name"`
+			Namespace string `json:"namespace"`
+		} `json:"metadata"`
+		Spec map[string]any `json:"spec"`
+	}
+	if json.Unmarshal(raw, &doc) != nil {
+		return ""
+	}
+	if doc.Spec["effect"] == string(v1alpha1.Enforce) {
+		delete(doc.Spec, "effect")
+	}
+	out, err := json.Marshal(doc)
+	if err != nil {
+		return ""
+	}
+	return string(out)
+}
