@@ -50,6 +50,12 @@ var rules = []rule{
 		Forbid: []string{module + "internal/xds", module + "internal/admin", module + "internal/store"},
 	},
 	{
+		Why:    "a status is worked out from values: what a replica saw and what another one tells are the same to it",
+		From:   []string{"internal/status"},
+		Except: []string{"internal/status/report"},
+		Forbid: []string{module + "internal/xds", module + "internal/admin", module + "internal/store"},
+	},
+	{
 		Why:    "the xDS engine sees the model only: arrows never turn back to catalog, policy or compile",
 		From:   []string{"internal/xds"},
 		Forbid: []string{module + "internal/catalog", module + "internal/policy", module + "internal/compile", module + "internal/store"},
@@ -93,7 +99,7 @@ var rules = []rule{
 
 // pure are the packages whose output depends on their input alone: same
 // inputs, same bytes and versions on every replica and after every restart.
-var pure = []string{"internal/mesh", "internal/pmap", "internal/policy", "internal/policy/v1alpha1", "internal/compile", "internal/xds/resource"}
+var pure = []string{"internal/mesh", "internal/pmap", "internal/policy", "internal/policy/v1alpha1", "internal/compile", "internal/status", "internal/xds/resource"}
 
 var (
 	impureImports = []string{"net", "net/http", "os", "os/exec", "os/signal", "log", "log/slog", "io/ioutil", "crypto/rand", "math/rand", "math/rand/v2", "testing", "syscall"}

@@ -80,18 +80,27 @@ func statusOf(d *document, findings []mesh.Finding) DocumentStatus {
 	if d.shadow {
 		s.Message = "effect shadow: checked, not in force"
 	}
-	rank := slices.Index(gravity, Accepted)
 	for _, f := range findings {
-		reason, ok := reasonOf[f.Code]
-		if at := slices.Index(gravity, reason); ok && at < rank && f.Severity != mesh.Info {
-			rank, s.Accepted = at, reason
-			s.Message = messageOf(f)
+		if reason := ReasonOf(f.Code); reason.Graver(s.Accepted) && f.Severity != mesh.Info {
+			s.Accepted, s.Message = reason, MessageOf(f)
 		}
 	}
 	return s
 }
 
-func messageOf(f mesh.Finding) string {
+// Graver reports whether r is worse than o.
+func (r Reason) Graver(o Reason) bool { return slices.Index(gravity, r) < slices.Index(gravity, o) }
+
+// ReasonOf is what a finding makes of the document that it is about.
+func ReasonOf(code string) Reason {
+	if r, ok := reasonOf[code]; ok {
+		return r
+	}
+	return Accepted
+}
+
+// MessageOf is a finding in one line: service, field, what is wrong.
+func MessageOf(f mesh.Finding) string {
 	parts := []string{f.Message}
 	if f.Path != "" {
 		parts = []string{f.Path, f.Message}

@@ -47,8 +47,9 @@ type Proposal struct {
 // stays pinned.
 type Refusal struct {
 	Key
-	Source string
-	Faults []FieldError
+	Source     string
+	Faults     []FieldError
+	Generation int64 // of the refused version, where its carrier counts; 0: not known
 }
 
 // FieldError names one fault so that its author can find it.

@@ -3,7 +3,25 @@ package policy
 import (
 	"context"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"meshlite.dev/internal/policy/v1alpha1"
+)
+
+// Condition is one statement about a document, in the form of Kubernetes.
+type Condition = metav1.Condition
+
+// Time is when a condition changed, to the second.
+type Time = metav1.Time
+
+// ConditionStatus is True, False or Unknown.
+type ConditionStatus = metav1.ConditionStatus
+
+// The values of a condition.
+const (
+	True    = metav1.ConditionTrue
+	False   = metav1.ConditionFalse
+	Unknown = metav1.ConditionUnknown
 )
 
 // Status is what became of one document, for whoever wrote it.
