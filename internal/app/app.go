@@ -61,7 +61,7 @@ func (a *app) run(ctx context.Context, lis *listening) error {
 		a.lastGood.run,
 		a.watchReadiness,
 		func(ctx context.Context) error { return admin.FollowGuard(ctx, a.hub, a.catalog) },
-		func(ctx context.Context) error { return a.xds.latch(ctx, a.builder.ready) },
+		a.watchFirst,
 		func(ctx context.Context) error { return a.xds.serve(ctx, lis.xds) },
 	}
 	for _, r := range a.reload {

@@ -65,7 +65,7 @@ func assemble(ctx context.Context, cfg Config, o options, state store.Store, log
 		return nil, err
 	}
 	a.lastGood = &lastGood{store: state, vouched: a.vouched, log: log}
-	a.latch = readiness.New(nil, 0, "catalog", "policies")
+	a.latch = readiness.New(nil, 0, "catalog", "policies", "configuration")
 
 	messages := o.resourceConfig(cfg.Egress)
 	registry := prometheus.NewRegistry()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
 	"meshlite.dev/internal/admin"
 	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/catalog"
@@ -64,6 +66,18 @@ func expiry(source catalog.Source, kept catalog.LastGood) func() error {
 		}
 		return nil
 	}
+}
+
+// watchFirst reports ready once the first state is published, and never takes
+// it back: a source's outage is an alarm, not unreadiness.
+func (a *app) watchFirst(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+	case <-a.builder.ready:
+		a.xds.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+		a.latch.Done("configuration")
+	}
+	return nil
 }
 
 // watchReadiness tells the latch of a source that is away: an alarm, never

@@ -90,17 +90,6 @@ func (x *xdsRole) serve(ctx context.Context, lis net.Listener) error {
 	return nil
 }
 
-// latch reports ready once the first state is published, and never takes it
-// back: a source's outage is an alarm, not unreadiness.
-func (x *xdsRole) latch(ctx context.Context, ready <-chan struct{}) error {
-	select {
-	case <-ctx.Done():
-	case <-ready:
-		x.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
-	}
-	return nil
-}
-
 func listeners(cfg resource.Config, p resource.Profile, log *slog.Logger) []*resource.Resource {
 	rs, faults := resource.Listeners(cfg, p)
 	for _, f := range faults {
