@@ -50,6 +50,17 @@ func Build(ctx context.Context, dir string, race bool) error {
 	return nil
 }
 
+// FindTools fills Binaries with the tools, for tests that need no program of
+// ours.
+func FindTools() error {
+	root, err := Root()
+	if err != nil {
+		return fmt.Errorf("find go.mod above the working folder: %w", err)
+	}
+	findTools(root)
+	return nil
+}
+
 // findTools says where hack/tools.sh installs what it installs.
 func findTools(root string) {
 	for path, tool := range map[*string]string{

@@ -85,7 +85,7 @@ func (c *Cluster) InstallCRDs() {
 	}
 	crds := filepath.Join(root, "manifests", "crds")
 	c.MustKubectl("apply", "-k", crds)
-	c.MustKubectl("wait", "--for=condition=Established", "--timeout=30s", "-k", crds)
+	c.MustKubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
 	Until(c.lab, 30*time.Second, "the API serves the kinds of Meshlite", func() error {
 		return c.get("/apis/meshlite.dev/v1alpha1") // a moment after Established
 	})
