@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -170,23 +169,16 @@ type document struct {
 	faults []FieldError
 }
 
-var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
-
-// metadataKnown are the keys of metadata that may stand in a file; most are
-// there because kubectl prints them.
-var metadataKnown = map[string]bool{
-	"name": true, "namespace": true, "labels": true, "annotations": true, "generation": true, "resourceVersion": true,
-	"uid": true, "creationTimestamp": true, "managedFields": true, "finalizers": true, "ownerReferences": true, "selfLink": true,
-}
-
 func (d *document) fault(path, value, reason string) {
+	if word, ok := d.tree.words[path]; ok {
+		value, reason = word, reason+"; put it in quotes, it is a boolean to kubectl"
+	}
 	d.faults = append(d.faults, FieldError{Path: path, Value: value, Reason: reason})
 }
 
 func (d *document) check() {
 	obj := d.tree.value
-	d.header(obj)
-	if len(d.faults) > 0 {
+	if !d.header(obj) {
 		return
 	}
 	for key := range obj {
@@ -203,46 +195,6 @@ func (d *document) check() {
 	}
 	for _, f := range schema.For(d.key.Kind).Validate(checked) {
 		d.fault(f.Path, f.Value, f.Reason)
-	}
-}
-
-// header reads apiVersion, kind and metadata into the key.
-func (d *document) header(obj map[string]any) {
-	kind, _ := obj["kind"].(string)
-	switch {
-	case obj["apiVersion"] != APIVersion:
-		version, _ := obj["apiVersion"].(string)
-		reason := "must be " + APIVersion
-		if strings.HasPrefix(version, group+"/") {
-			reason += ": this server knows v1alpha1 and no other version"
-		}
-		d.fault("apiVersion", text(obj["apiVersion"]), reason)
-	case !slices.Contains(Kinds(), kind):
-		d.fault("kind", text(obj["kind"]), "must be one of "+strings.Join(Kinds(), ", "))
-	}
-	meta, ok := obj["metadata"].(map[string]any)
-	if !ok {
-		d.fault("metadata", text(obj["metadata"]), "must be an object with a name")
-		return
-	}
-	d.key = Key{Kind: kind, Namespace: "default"}
-	for key := range meta {
-		if !metadataKnown[key] {
-			d.fault("metadata."+key, "", "no such field; use name, namespace, labels, annotations")
-		}
-	}
-	d.key.Name, _ = meta["name"].(string)
-	if !objectName.MatchString(d.key.Name) {
-		d.fault("metadata.name", text(meta["name"]), "must be 1 to 253 characters of a-z, 0-9, '-' and '.', with a letter or digit at both ends")
-	}
-	if ns, has := meta["namespace"]; has && ns != nil && ns != "" {
-		d.key.Namespace, _ = ns.(string)
-		if !objectName.MatchString(d.key.Namespace) || strings.Contains(d.key.Namespace, ".") || len(d.key.Namespace) > 63 {
-			d.fault("metadata.namespace", text(ns), "must be a DNS label: a-z, 0-9 and '-', at most 63")
-		}
-	}
-	if len(d.faults) > 0 && (d.key.Kind == "" || d.key.Name == "") {
-		d.key = Key{}
 	}
 }
 

@@ -16,7 +16,8 @@ const maxDepth = 32
 // tree is one document as JSON has it, with the line of every field.
 type tree struct {
 	value map[string]any
-	lines map[string]int // by path
+	lines map[string]int    // by path
+	words map[string]string // by path, what older YAML takes for a boolean: "on"
 	first int
 }
 
@@ -55,7 +56,7 @@ func parse(in part) (*tree, []FieldError) {
 	if len(root.Content) == 0 || root.Content[0].Tag == "!!null" {
 		return nil, nil
 	}
-	r := reader{tree: &tree{lines: map[string]int{}, first: in.line}, offset: in.line - 1}
+	r := reader{tree: &tree{lines: map[string]int{}, words: map[string]string{}, first: in.line}, offset: in.line - 1}
 	v := r.read(root.Content[0], "", 0)
 	obj, ok := v.(map[string]any)
 	if !ok && len(r.faults) == 0 {
@@ -135,6 +136,10 @@ func (r *reader) object(n *yaml.Node, path string, depth int) map[string]any {
 			r.fault(path, key, "has a key that is not a plain name")
 			continue
 		}
+		if other := elsewhere(key); other != key.Value {
+			r.fault(path, key, fmt.Sprintf("has the key %s, which is %s to kubectl; put it in quotes", text(key.Value), other))
+			continue
+		}
 		at := key.Value
 		if path != "" {
 			at = path + "." + key.Value
@@ -152,8 +157,43 @@ func (r *reader) object(n *yaml.Node, path string, depth int) map[string]any {
 	return out
 }
 
-// scalar reads a value by the rules of YAML's core schema, which are JSON's.
+// yaml11 are the words that kubectl, whose YAML is older, takes for booleans,
+// beside true and false.
+var yaml11 = map[string]bool{"y": true, "yes": true, "on": true, "n": false, "no": false, "off": false}
+
+// older returns what a plain word is in older YAML, when that is a boolean.
+func older(n *yaml.Node) (value, ok bool) {
+	if n.Style != 0 || n.ShortTag() != "!!str" || len(n.Value) > 3 {
+		return false, false
+	}
+	low := strings.ToLower(n.Value)
+	if n.Value != low && n.Value != strings.ToUpper(n.Value) && n.Value != strings.ToUpper(low[:1])+low[1:] {
+		return false, false // oN is a word in every YAML
+	}
+	value, ok = yaml11[low]
+	return value, ok
+}
+
+// elsewhere returns the name that kubectl reads for a key.
+func elsewhere(key *yaml.Node) string {
+	if value, ok := older(key); ok {
+		return strconv.FormatBool(value)
+	}
+	if key.ShortTag() == "!!int" {
+		if v, err := strconv.ParseInt(strings.ReplaceAll(key.Value, "_", ""), 0, 64); err == nil {
+			return strconv.FormatInt(v, 10)
+		}
+	}
+	return key.Value
+}
+
+// scalar reads a value as kubectl does: by the rules of YAML's core schema,
+// which are JSON's, and some words as booleans.
 func (r *reader) scalar(n *yaml.Node, path string) any {
+	if value, ok := older(n); ok {
+		r.tree.words[path] = n.Value
+		return value
+	}
 	switch n.ShortTag() {
 	case "!!null":
 		return nil
