@@ -61,6 +61,12 @@ var rules = []rule{
 		Forbid: []string{module + "internal/catalog", module + "internal/policy", module + "internal/compile", module + "internal/store"},
 	},
 	{
+		Why:    "a transaction knows nothing of what it decides on: fleets of proxies and HTTP services are both its participants",
+		From:   []string{"internal/txn"},
+		Forbid: []string{module},
+		Allow:  []string{module + "internal/txn", module + "internal/store"},
+	},
+	{
 		Why:    "an Envoy message outside internal/xds would tie the model to Envoy's versions",
 		From:   []string{"internal", "cmd"},
 		Except: []string{"internal/xds"},
@@ -99,7 +105,7 @@ var rules = []rule{
 
 // pure are the packages whose output depends on their input alone: same
 // inputs, same bytes and versions on every replica and after every restart.
-var pure = []string{"internal/mesh", "internal/pmap", "internal/policy", "internal/policy/v1alpha1", "internal/compile", "internal/status", "internal/xds/resource"}
+var pure = []string{"internal/mesh", "internal/pmap", "internal/policy", "internal/policy/v1alpha1", "internal/compile", "internal/status", "internal/xds/resource", "internal/txn"}
 
 var (
 	impureImports = []string{"net", "net/http", "os", "os/exec", "os/signal", "log", "log/slog", "io/ioutil", "crypto/rand", "math/rand", "math/rand/v2", "testing", "syscall"}
