@@ -11,6 +11,7 @@ import (
 //	the same of another datacenter            SERVICE@DATACENTER (no route configuration)
 //	cluster, endpoints of a subset            SERVICE/SUBSET
 //	cluster of a failover list                OWNER>POOL>POOL…, made of the route's service and the pools
+//	cluster without an instance               OWNER>~nothing, for the share of a backend that is not there
 //	scoped route (name == key)                HOST, one per element of Hosts
 //	local cluster's endpoints                 local/SERVICE
 //	outbound listener                         outbound
@@ -25,6 +26,7 @@ const (
 	PassthroughScope      = "*"
 	localAssignmentPrefix = "local/"
 	upstreamPrefix        = "upstream/"
+	nothing               = ">~nothing"
 )
 
 // ClusterName returns the name of the cluster, and of the endpoints, of a
@@ -46,6 +48,21 @@ func FailoverCluster(owner string, pools []Pool) string {
 		b.WriteString(p.Cluster())
 	}
 	return b.String()
+}
+
+// NothingCluster names the cluster without instances that takes, in the routes
+// of owner, the share of a backend that is not there.
+func NothingCluster(owner string) string { return owner + nothing }
+
+// ServiceOfCluster returns the service key whose instances a cluster has: its
+// own name, or that before the subset. The clusters of a failover list and of
+// nothing have no instances of their own: "".
+func ServiceOfCluster(name string) string {
+	if strings.Contains(name, ">") {
+		return ""
+	}
+	service, _, _ := strings.Cut(name, "/")
+	return service
 }
 
 // Hosts returns the names under which clients call service, in lower case

@@ -131,7 +131,8 @@ func (s *Server) receive(stream grpc.ServerStream, from string, stats []*endpoin
 func (s *Server) samples(stats []*endpointv3.ClusterStats) map[string]sample {
 	out := map[string]sample{}
 	for _, c := range stats {
-		if name := c.GetClusterName(); name == mesh.XDSCluster || name == mesh.LocalCluster || name == "" {
+		to := mesh.ServiceOfCluster(c.GetClusterName()) // its subsets are part of it
+		if to == mesh.XDSCluster || to == mesh.LocalCluster || to == "" {
 			continue
 		}
 		one := sample{dropped: c.GetTotalDroppedRequests()}
@@ -148,13 +149,13 @@ func (s *Server) samples(stats []*endpointv3.ClusterStats) map[string]sample {
 			over = d.AsDuration()
 		}
 		one.rate = float64(one.tries()) / over.Seconds()
-		all := out[c.GetClusterName()]
+		all := out[to]
 		all.successes += one.successes
 		all.errors += one.errors
 		all.dropped += one.dropped
 		all.inProgress += one.inProgress
 		all.rate += one.rate
-		out[c.GetClusterName()] = all
+		out[to] = all
 	}
 	return out
 }

@@ -90,7 +90,7 @@ func TestReportsBecomeAGraph(t *testing.T) {
 	}
 	for range 2 {
 		if err := stream.Send(&loadv3.LoadStatsRequest{Node: node("web"), ClusterStats: []*endpointv3.ClusterStats{
-			stats("orders", 10, 4, 1, 3), stats("idle", 0, 0, 0, 0), stats("xds", 5, 0, 1, 0), stats("local_cluster", 5, 0, 0, 0),
+			stats("orders", 6, 1, 1, 3), stats("orders/v2", 4, 3, 0, 0), stats("orders>orders>stock", 0, 0, 0, 1), stats("idle", 0, 0, 0, 0), stats("xds", 5, 0, 1, 0), stats("local_cluster", 5, 0, 0, 0),
 		}}); err != nil {
 			t.Fatal(err)
 		}
