@@ -24,6 +24,8 @@ func httpAccessLog(p Profile) *accesslogv3.AccessLog {
 		"upstream":    "%UPSTREAM_HOST%",
 		"policy":      "%METADATA(ROUTE:meshlite.dev:policy)%",
 		"generation":  "%METADATA(ROUTE:meshlite.dev:generation)%",
+		"rule":        "%METADATA(ROUTE:meshlite.dev:rule)%",
+		"route":       "%METADATA(ROUTE:meshlite.dev:route)%",
 		"trace_id":    "%REQ(TRACEPARENT?X-REQUEST-ID)%",
 	})
 }

@@ -19,17 +19,21 @@ func breakers(d *mesh.Destination) *clusterv3.CircuitBreakers {
 		MaxRequests:        limit(d.Limits.Requests),
 		MaxConnectionPools: limit(d.Limits.ConnectionPools),
 	}
-	if d.Retry.Attempts > 0 && d.Protocol.HTTP() {
-		t.RetryBudget = &clusterv3.CircuitBreakers_Thresholds_RetryBudget{
-			BudgetPercent:       &typev3.Percent{Value: d.Retry.BudgetPercent},
-			MinRetryConcurrency: u32(d.Retry.BudgetMinConcurrency),
-		}
+	if d.Protocol.HTTP() {
+		t.RetryBudget = retryBudget(d.Retry) // also without retries of its own: a rule may have some
 	}
 	b := &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{t}}
 	if n := d.Limits.PerEndpointConnections; n > 0 {
 		b.PerHostThresholds = []*clusterv3.CircuitBreakers_Thresholds{{MaxConnections: u32(n)}}
 	}
 	return b
+}
+
+func retryBudget(r mesh.Retry) *clusterv3.CircuitBreakers_Thresholds_RetryBudget {
+	return &clusterv3.CircuitBreakers_Thresholds_RetryBudget{
+		BudgetPercent:       &typev3.Percent{Value: r.BudgetPercent},
+		MinRetryConcurrency: u32(r.BudgetMinConcurrency),
+	}
 }
 
 func limit(n uint32) *wrapperspb.UInt32Value {

@@ -15,12 +15,13 @@ import (
 
 const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
-// cluster is a destination as one caller may use it. No field depends on the
-// number or the health of endpoints: a changed cluster closes every connection
-// and forgets every ejection.
-func cluster(service string, d *mesh.Destination) *clusterv3.Cluster {
+// cluster is a destination, or a subset of it, as one caller may use it. No
+// field depends on the number or the health of endpoints, and none on the rules
+// of a route: a changed cluster closes every connection and forgets every
+// ejection.
+func cluster(service, subset string, d *mesh.Destination) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
-		Name:                 service,
+		Name:                 mesh.ClusterName(service, subset),
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: overADS()},
 		ConnectTimeout:       seconds(d.Timeouts.Connect),
@@ -28,13 +29,14 @@ func cluster(service string, d *mesh.Destination) *clusterv3.Cluster {
 		OutlierDetection:     outlier(d.Outlier),
 		LoadBalancingPolicy:  balancer(d.LoadBalancing),
 		HealthChecks:         healthChecks(d),
-		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{
-			HealthyPanicThreshold: &typev3.Percent{Value: float64(d.Outlier.PanicThresholdPercent)},
-		},
+		CommonLbConfig:       panicking(d.Outlier),
 		// An instance that leaves the catalog leaves at once, whatever an
 		// active check still thinks of it.
 		IgnoreHealthOnHostRemoval: true,
 		Metadata:                  metadata(service, d.Cluster, nil),
+	}
+	if subset != "" {
+		c.Metadata = metadata(service, d.Cluster, map[string]string{"subset": subset})
 	}
 	if k := d.Connection; k.TCPKeepaliveIdle+k.TCPKeepaliveInterval > 0 || k.TCPKeepaliveProbes > 0 {
 		c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
@@ -47,6 +49,13 @@ func cluster(service string, d *mesh.Destination) *clusterv3.Cluster {
 		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptions: pack(upstreamHTTP(d))}
 	}
 	return c
+}
+
+// panicking says when health no longer counts.
+func panicking(o mesh.OutlierDetection) *clusterv3.Cluster_CommonLbConfig {
+	return &clusterv3.Cluster_CommonLbConfig{
+		HealthyPanicThreshold: &typev3.Percent{Value: float64(o.PanicThresholdPercent)},
+	}
 }
 
 func overADS() *corev3.ConfigSource {

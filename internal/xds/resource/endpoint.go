@@ -13,16 +13,26 @@ import (
 // EmptyAssignment answers for the local cluster of a proxy whose service is
 // not in the catalog: the one assignment that may be empty.
 func EmptyAssignment(name string) *Resource {
-	r, fault := seal(Config{}, Resource{Type: EndpointType, Name: name}, assignment(name, nil))
+	r, fault := seal(Config{}, Resource{Type: EndpointType, Name: name}, assignment(name, nil, false))
 	if fault != nil {
 		return nil // the name is not one that Envoy takes
 	}
 	return r
 }
 
+// anyOfThem makes one healthy instance of up to 100,000 count as full health.
+// Envoy's own 140 sends calls elsewhere, to the next of a failover list, as soon
+// as fewer than 72 % are healthy (docs/adr/0005-failover.md).
+const anyOfThem = 10_000_000
+
+// toTheLast reports whether a destination serves while one instance is healthy.
+// A policy that asks for panic before that gets Envoy's own reckoning, for panic
+// begins only where health is less than full.
+func toTheLast(d *mesh.Destination) bool { return d.Outlier.PanicThresholdPercent <= 1 }
+
 // assignment lists the endpoints by locality, in an order that depends on
 // their content alone.
-func assignment(name string, endpoints []mesh.Endpoint) *endpointv3.ClusterLoadAssignment {
+func assignment(name string, endpoints []mesh.Endpoint, toTheLast bool) *endpointv3.ClusterLoadAssignment {
 	groups := map[mesh.Locality]*endpointv3.LocalityLbEndpoints{}
 	var order []mesh.Locality
 	for _, e := range endpoints {
@@ -43,6 +53,9 @@ func assignment(name string, endpoints []mesh.Endpoint) *endpointv3.ClusterLoadA
 	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
 	for _, l := range order {
 		out.Endpoints = append(out.Endpoints, groups[l])
+	}
+	if toTheLast {
+		out.Policy = &endpointv3.ClusterLoadAssignment_Policy{OverprovisioningFactor: u32(anyOfThem)}
 	}
 	return out
 }

@@ -13,6 +13,7 @@ import (
 
 	"meshlite.dev/internal/catalog"
 	"meshlite.dev/internal/mesh"
+	"meshlite.dev/internal/pmap"
 	"meshlite.dev/internal/xds/resource"
 )
 
@@ -62,6 +63,7 @@ type golden struct {
 	services []*catalog.Service
 	cfg      resource.Config
 	profile  resource.Profile
+	made     func(testing.TB) []*mesh.Service // in place of policies and services
 }
 
 func goldens() []golden {
@@ -81,6 +83,23 @@ func goldens() []golden {
 			profile: resource.Profile{Service: "client", Upstreams: []resource.Upstream{{Service: "db", Port: 9001, Protocol: mesh.TCP}}},
 		},
 		{name: "not-synced", services: []*catalog.Service{waiting}},
+		{name: "rules", made: func(tb testing.TB) []*mesh.Service {
+			tb.Helper()
+			return shop(tb, one("orders", "  rateLimit: {perCaller: {requests: 20, per: 1s, burst: 30}}\n"), mesh.HTTP1)
+		}},
+		{name: "rules-caller", made: func(tb testing.TB) []*mesh.Service {
+			tb.Helper()
+			all := shop(tb, one("orders", "  from: [{service: checkout}]\n  outlierDetection: {panicThresholdPercent: 50}\n  retry: {attempts: 0}\n"), mesh.GRPC)
+			orders := all[0]
+			orders.Subsets = nil
+			all[2].Subsets = nil
+			rule := mesh.Rule{Name: "over", Matches: []mesh.Match{path(mesh.MatchPrefix, "/shop.")}, Failover: []mesh.Pool{pool("orders@dc2")}}
+			return []*mesh.Service{ruled(orders, rule), all[2]}
+		}},
+		{name: "rules-not-synced", made: func(tb testing.TB) []*mesh.Service {
+			tb.Helper()
+			return unanswered(tb)
+		}},
 		{name: "caller", policies: one("orders", "  from: [{service: checkout}]\n  timeouts: {request: 1s, connect: 1s}\n"), services: []*catalog.Service{service("orders", mesh.HTTP1, 1)}},
 		{
 			name: "passthrough", services: []*catalog.Service{service("orders", mesh.HTTP1, 1)}, cfg: resource.Config{Egress: resource.Passthrough},
@@ -92,6 +111,13 @@ func goldens() []golden {
 func (g golden) build(tb testing.TB) []*resource.Resource {
 	tb.Helper()
 	m := compiled(tb, g.policies, g.services...)
+	if g.made != nil {
+		all := map[string]*mesh.Service{}
+		for _, s := range g.made(tb) {
+			all[s.Name] = s
+		}
+		m.Services = pmap.From(all)
+	}
 	rs, faults := everything(g.cfg, m)
 	for i := range g.profile.Upstreams {
 		u := &g.profile.Upstreams[i]

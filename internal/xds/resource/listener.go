@@ -51,7 +51,7 @@ func outbound(cfg Config, p Profile) *listenerv3.Listener {
 // upstreamHTTPListener is a local port for one service, on the very route
 // configuration that its host names use.
 func upstreamHTTPListener(p Profile, u Upstream) *listenerv3.Listener {
-	m := connectionManager(p, "upstream_"+u.Service, []*hcmv3.HttpFilter{httpFilter(rateLimitFilter, noLimit()), router()})
+	m := connectionManager(p, "upstream_"+u.Service, routeFilters())
 	m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: u.Service, ConfigSource: overADS()}}
 	return listener(mesh.UpstreamListener(u.Service, u.Port), u.Port, hcmFilter, m)
 }
@@ -74,11 +74,16 @@ func connectionManager(p Profile, stats string, filters []*hcmv3.HttpFilter) *hc
 
 func outboundFilters(cfg Config) []*hcmv3.HttpFilter {
 	if cfg.Egress == Passthrough {
-		return []*hcmv3.HttpFilter{
-			lua(passthroughScript), httpFilter(rateLimitFilter, noLimit()), httpFilter(forwardFilter, forwardProxy()), router(),
-		}
+		return append([]*hcmv3.HttpFilter{lua(passthroughScript)}, routeFilters(httpFilter(forwardFilter, forwardProxy()))...)
 	}
-	return []*hcmv3.HttpFilter{lua(lowerCaseScript), httpFilter(rateLimitFilter, noLimit()), router()}
+	return append([]*hcmv3.HttpFilter{lua(lowerCaseScript)}, routeFilters()...)
+}
+
+// routeFilters are those that a route sets up, in their order, with more before
+// the last: a call that its bucket has no token for meets no fault.
+func routeFilters(more ...*hcmv3.HttpFilter) []*hcmv3.HttpFilter {
+	fs := []*hcmv3.HttpFilter{httpFilter(rateLimitFilter, noLimit()), httpFilter(faultFilter, noFault())}
+	return append(append(fs, more...), router())
 }
 
 func router() *hcmv3.HttpFilter { return httpFilter(routerFilter, &routerv3.Router{}) }

@@ -11,6 +11,8 @@ const (
 	ofService = "service=%METADATA(ROUTE:meshlite.dev:service)%"
 	byRoute   = "policy=%METADATA(ROUTE:meshlite.dev:routed)%"
 	byCluster = "policy=%METADATA(ROUTE:meshlite.dev:cluster)%"
+	byRule    = "policy=%METADATA(ROUTE:meshlite.dev:route)%"
+	behind    = " cluster=%UPSTREAM_CLUSTER%"
 )
 
 // reason is what x-mesh-reason says for a response flag, and the list is in
@@ -21,12 +23,13 @@ type reason struct{ flag, says string }
 // reasons stand in order: the first flag that a reply carries decides.
 var reasons = []reason{
 	{"NC", "no-cluster " + ofService},
-	{"UO", "overflow " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:limits)%"},
+	{"FI", "fault " + ofService + " " + byRule},
+	{"UO", "overflow " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:limits)%" + behind},
 	{"UT", "timeout " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:timeouts)%"},
 	{"SI", "stream-idle " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:timeouts)%"},
 	{"UMSDR", "max-stream-duration " + ofService + " policy=%METADATA(ROUTE:meshlite.dev:timeouts)%"},
-	{"UH", "no-healthy-upstream " + ofService + " " + byCluster},
-	{"UF", "connect-failure " + ofService + " upstream=%UPSTREAM_HOST% tries=%UPSTREAM_REQUEST_ATTEMPT_COUNT% " + byCluster},
+	{"UH", "no-healthy-upstream " + ofService + " " + byCluster + behind},
+	{"UF", "connect-failure " + ofService + " upstream=%UPSTREAM_HOST% tries=%UPSTREAM_REQUEST_ATTEMPT_COUNT% " + byCluster + behind},
 	{"UC", "connection-lost " + ofService + " upstream=%UPSTREAM_HOST% tries=%UPSTREAM_REQUEST_ATTEMPT_COUNT% " + byRoute},
 	{"UR", "upstream-reset " + ofService + " upstream=%UPSTREAM_HOST% tries=%UPSTREAM_REQUEST_ATTEMPT_COUNT% " + byRoute},
 	{"URX", "retries-exhausted " + ofService + " tries=%UPSTREAM_REQUEST_ATTEMPT_COUNT% " + byRoute},
@@ -36,6 +39,7 @@ var reasons = []reason{
 	{"OM", "overload"},
 	{"DF", "dns-failure host=%REQ(:authority)%"},
 	{"NR", "no-route host=%REQ(:authority)%"},
+	{"DI", "fault " + ofService + " " + byRule},
 }
 
 // localReplies makes every answer of Envoy itself say why. Bodies have no
@@ -43,13 +47,18 @@ var reasons = []reason{
 func localReplies() *hcmv3.LocalReplyConfig {
 	mappers := []*hcmv3.ResponseMapper{unknownHost()}
 	for _, r := range reasons {
-		mappers = append(mappers, &hcmv3.ResponseMapper{Filter: hasFlag(r.flag), HeadersToAdd: []*corev3.HeaderValueOption{header(ReasonHeader, r.says)}})
+		mappers = append(mappers, says(hasFlag(r.flag), r.says))
 	}
-	// What is left says what Envoy calls it, unless the route has said more.
-	other := header(ReasonHeader, "envoy details=%RESPONSE_CODE_DETAILS%")
-	other.AppendAction = corev3.HeaderValueOption_ADD_IF_ABSENT
-	mappers = append(mappers, &hcmv3.ResponseMapper{Filter: statusIs(accesslogv3.ComparisonFilter_GE, 400), HeadersToAdd: []*corev3.HeaderValueOption{other}})
+	// What is left says what Envoy calls it.
+	mappers = append(mappers, says(statusIs(accesslogv3.ComparisonFilter_GE, 400), "envoy details=%RESPONSE_CODE_DETAILS%"))
 	return &hcmv3.LocalReplyConfig{Mappers: mappers}
+}
+
+// says gives a reason, unless the route has given one: it knows more.
+func says(when *accesslogv3.AccessLogFilter, reason string) *hcmv3.ResponseMapper {
+	h := header(ReasonHeader, reason)
+	h.AppendAction = corev3.HeaderValueOption_ADD_IF_ABSENT
+	return &hcmv3.ResponseMapper{Filter: when, HeadersToAdd: []*corev3.HeaderValueOption{h}}
 }
 
 func unknownHost() *hcmv3.ResponseMapper {

@@ -35,8 +35,11 @@ func (b *maker) add(r Resource, m proto.Message) {
 	b.set.Resources = append(b.set.Resources, made)
 }
 
-// withhold adds a resource that is neither sent nor removed.
+// withhold adds a resource that is neither sent nor removed, once.
 func (b *maker) withhold(typeURL, name string) {
+	if slices.ContainsFunc(b.set.Resources, func(r *Resource) bool { return r.Type == typeURL && r.Name == name && r.Caller == "" }) {
+		return
+	}
 	b.set.Resources = append(b.set.Resources, &Resource{Type: typeURL, Name: name, Service: b.set.Service, State: Withheld})
 }
 
@@ -110,6 +113,8 @@ func optionalU32(v uint32) *wrapperspb.UInt32Value {
 }
 
 func yes() *wrapperspb.BoolValue { return wrapperspb.Bool(true) }
+
+func no() *wrapperspb.BoolValue { return wrapperspb.Bool(false) }
 
 // labels writes documents as the ledger names them, without repetition;
 // mesh-default alone gives none.

@@ -31,6 +31,7 @@ func drawEndpoints(t *rapid.T, s *catalog.Service) {
 			ID: fmt.Sprint("i", i), Address: fmt.Sprintf("10.0.%d.1", i), Port: uint32(rapid.IntRange(1, 65535).Draw(t, "port")),
 			Health: mesh.Health(rapid.IntRange(0, 2).Draw(t, "health")), Weight: uint32(rapid.IntRange(1, 128).Draw(t, "weight")),
 			Locality: mesh.Locality{Region: rapid.SampledFrom([]string{"", "eu", "us"}).Draw(t, "region"), Zone: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "zone")},
+			Tags:     pick(t, "tags", nil, []string{"v1"}, []string{"blue", "v2"}), Meta: pick(t, "meta", nil, map[string]string{"track": "beta"}),
 		})
 	}
 }
@@ -53,8 +54,16 @@ func TestEndpointsChangeNoCluster(t *testing.T) {
 		after := *before
 		drawEndpoints(t, &after)
 		docs := decoded(t, spec)
-		a, _ := everything(resource.Config{}, model(docs, before))
-		b, _ := everything(resource.Config{}, model(docs, &after))
+		was, _ := model(docs, before).Services.Get("orders")
+		now, _ := model(docs, &after).Services.Get("orders")
+		if before.Protocol != mesh.TCP {
+			rules := drawRules(t, was)
+			was, now = ruled(was, rules...), ruled(now, rules...)
+		}
+		was.Subsets = []mesh.Subset{{Name: "beta", Meta: map[string]string{"track": "beta"}}, {Name: "v2", Tags: []string{"v2"}}}
+		now.Subsets = was.Subsets
+		a, _ := built([]*mesh.Service{was})
+		b, _ := built([]*mesh.Service{now})
 		if len(a) != len(b) {
 			t.Fatalf("%d resources became %d", len(a), len(b))
 		}
@@ -75,9 +84,14 @@ func TestRebuildIsBuild(t *testing.T) {
 		next.Synced = rapid.Bool().Draw(t, "synced after")
 		a, _ := model(nil, prev).Services.Get("orders")
 		b, _ := model(nil, next).Services.Get("orders")
+		if rapid.Bool().Draw(t, "rules") {
+			a = ruled(a, drawRules(t, a)...)
+			a.Subsets = []mesh.Subset{{Name: "v2", Tags: []string{"v2"}}}
+		}
 		if rapid.Bool().Draw(t, "only endpoints") {
 			edited := *a
 			edited.Endpoints = b.Endpoints
+			edited.Subsets = pick(t, "subsets", a.Subsets, nil, []mesh.Subset{{Name: "v2", Meta: map[string]string{"track": "beta"}}})
 			b = &edited
 		}
 		got := resource.Rebuild(resource.Config{}, resource.Build(resource.Config{}, a), a, b)
