@@ -39,6 +39,7 @@ import (
 // app is every part, built and not yet running.
 type app struct {
 	catalog  catalog.Source
+	want     func(services []string) // of other datacenters, as policies name them
 	policies *policies
 	inbox    *inbox
 	builder  *builder
@@ -96,11 +97,16 @@ func (a *app) openCatalog(ctx context.Context, cfg Config, state store.Store) (k
 	}
 	switch cfg.Catalog {
 	case "consul":
-		a.catalog, err = consul.New(consul.Config{
+		source, err := consul.New(consul.Config{
 			Addr: cfg.Consul.Addr, Services: cfg.Services, MaxWatches: cfg.Consul.MaxWatches,
 			DrainGrace: cfg.DrainGrace, LastGood: kept, Log: a.log,
 		})
+		if err != nil {
+			return kept, err
+		}
+		a.catalog, a.want = source, source.Want
 	default:
+		a.want = func([]string) {} // a folder serves all that it defines
 		a.catalog, err = catalogfile.New(catalogfile.Config{Dir: cfg.CatalogDir, Services: cfg.Services, LastGood: kept, Log: a.log})
 	}
 	return kept, err

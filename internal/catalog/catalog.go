@@ -39,7 +39,7 @@ type Snapshot struct {
 
 // Service is one service as its source describes it.
 type Service struct {
-	Name      string // a DNS label
+	Name      string // a DNS label, or mesh.ServiceKey of one for another datacenter's: "orders@dc2"
 	Namespace string // "" where neither meta nor mapping says one
 	Protocol  mesh.Protocol
 	Synced    bool // false: the source has not answered for it yet, Endpoints mean nothing
@@ -65,7 +65,8 @@ type Status struct {
 	Notes []mesh.Finding
 }
 
-// Watch is the freshness of one service, or of the name list ("").
+// Watch is the freshness of one service, or of a name list: "" is the own
+// datacenter's, "@dc2" that of another.
 type Watch struct {
 	Service   string
 	LastRead  time.Time // last successful answer; zero: none yet

@@ -214,7 +214,7 @@ func TestP3GuardNothingGoesUnconfirmed(t *testing.T) {
 					g.Observe(now, catalog.Answer{Service: ask, Trust: catalog.Refused, Reason: "no"})
 				}
 			case 2:
-				g.Doubt(now)
+				g.Doubt(now, func(string) bool { return true })
 			default:
 				keep := rapid.SliceOfDistinct(rapid.IntRange(1, 12), rapid.ID).Draw(t, "instances")
 				g.Observe(now, catalog.Answer{Service: name, Endpoints: instances(name, keep...), Op: rapid.Uint64().Draw(t, "op")})

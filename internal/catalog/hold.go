@@ -129,10 +129,14 @@ func (g *Guard) Holds(now time.Time) []Hold {
 	return holds
 }
 
-// Doubt turns every loss that is not believed yet into a hold: the source's
-// index went backwards, and nothing tells which losses came with that.
-func (g *Guard) Doubt(now time.Time) {
-	for _, s := range g.suspects {
+// Doubt turns every loss among the services that is not believed yet into a
+// hold: the source's index went backwards, and nothing tells which losses came
+// with that.
+func (g *Guard) Doubt(now time.Time, among func(service string) bool) {
+	for name, s := range g.suspects {
+		if !among(name) {
+			continue
+		}
 		if s.state == settling || s.state == asking && s.refusal == "" {
 			s.hold("index went backwards", now, g.cfg.HoldFor)
 		}

@@ -118,7 +118,7 @@ func Decode(raw []byte) (LastGood, error) {
 }
 
 func (in serviceFile) service() (*Service, error) {
-	if _, ok := ParseProtocol(string(in.Protocol)); !ok || !mesh.IsDNSLabel(in.Name) {
+	if _, ok := ParseProtocol(string(in.Protocol)); !ok || !mesh.IsServiceKey(in.Name) {
 		return nil, fmt.Errorf("has no usable name or protocol")
 	}
 	s := &Service{Name: in.Name, Namespace: in.Namespace, Protocol: in.Protocol, Synced: true, HealthCheck: in.HealthCheck, Meta: in.Meta}

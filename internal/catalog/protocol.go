@@ -16,6 +16,7 @@ const (
 	MetaNamespace    = "namespace"
 	MetaRegion       = "region"
 	MetaZone         = "zone"
+	MetaDatacenter   = "datacenter" // file catalog only: a Consul knows
 	MetaTransactions = "mesh-transactions"
 )
 

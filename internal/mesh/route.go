@@ -180,6 +180,13 @@ func ServiceKey(service, datacenter string) string {
 	return service + "@" + datacenter
 }
 
+// IsServiceKey reports whether s may be ServiceKey of a service: a DNS label,
+// or one and the name of a datacenter, which may hold '_' too.
+func IsServiceKey(s string) bool {
+	service, datacenter, named := strings.Cut(s, "@")
+	return IsDNSLabel(service) && (!named || IsDNSLabel(strings.ReplaceAll(datacenter, "_", "-")))
+}
+
 // SplitServiceKey is the inverse of ServiceKey.
 func SplitServiceKey(key string) (service, datacenter string) {
 	service, datacenter, _ = strings.Cut(key, "@")

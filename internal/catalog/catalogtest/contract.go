@@ -30,10 +30,13 @@ type World struct {
 	// the catalog can; a service without instances is removed. Services not
 	// named stay.
 	Set func(t *testing.T, services map[string][]Instance)
+	// Abroad does what Set does for instances that stand in the datacenter
+	// dc2, and makes sources made afterwards serve them.
+	Abroad func(t *testing.T, services map[string][]Instance)
 	// Break makes the catalog unreadable, Mend readable again, as it was.
 	Break, Mend func(t *testing.T)
-	// Within is how long a change may take to be seen.
-	Within time.Duration
+	// Within is how long a change may take to be seen, Far one of dc2.
+	Within, Far time.Duration
 }
 
 // Run checks that the sources of a world fulfil the contract of
@@ -43,6 +46,7 @@ func Run(t *testing.T, newWorld func(t *testing.T) World) {
 		"the first snapshot is whole and names every service":      firstIsWhole,
 		"a change names the service that changed and no other":     changesAreNamed,
 		"published snapshots never change":                         snapshotsStay,
+		"a service of another datacenter is one of its own":        elsewhere,
 		"a name that is not a DNS label is skipped and reported":   namesAreChecked,
 		"a source that cannot be read keeps what was known":        staleBeatsPartial,
 		"losing one of three and scaling to zero go through":       smallLosses,
@@ -147,6 +151,34 @@ func snapshotsStay(t *testing.T, w World) {
 	s, _ := first.Services.Get("orders")
 	if got := Addresses(s); got != listed(1, 2) || first.Services.Len() != 1 {
 		t.Errorf("the first snapshot has become [%s] of %d services", got, first.Services.Len())
+	}
+}
+
+func elsewhere(t *testing.T, w World) {
+	w.Set(t, map[string][]Instance{"orders": at("orders", 1, 2)})
+	w.Abroad(t, map[string][]Instance{"orders": at("orders", 2, 2)})
+	r := start(t, w)
+	r.UntilAddresses(w.Far, "orders@dc2", listed(2, 2))
+	if got := r.Addresses("orders"); got != listed(1, 2) {
+		t.Errorf("orders is [%s]", got)
+	}
+	if s := r.Service("orders@dc2"); s.Name != "orders@dc2" || s.Endpoints[0].Datacenter != "dc2" {
+		t.Errorf("orders@dc2 is %+v", s)
+	}
+	before := r.Count()
+	w.Abroad(t, map[string][]Instance{"orders": at("orders", 2, 1)})
+	r.UntilAddresses(w.Far, "orders@dc2", listed(2, 1))
+	for _, s := range r.All()[before:] {
+		if slices.ContainsFunc(s.Changed, func(n string) bool { return n != "orders@dc2" }) {
+			t.Errorf("Changed = %q, want orders@dc2 alone", s.Changed)
+		}
+	}
+	raw, err := catalog.Encode(catalog.Keep(r.Latest(), time.Now()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if good, err := catalog.Decode(raw); err != nil || len(good.Services) != 2 {
+		t.Errorf("kept for the next start are %+v, %v", good.Services, err)
 	}
 }
 

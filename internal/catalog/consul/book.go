@@ -24,34 +24,34 @@ type book struct {
 	draining map[string]time.Time // when the next instance has drained long enough
 	empty    map[string]time.Time // since when nothing is left of a service
 
-	names      map[string]bool // what the latest list named
-	namesKnown bool
-	restaff    bool // the watches may have to change
-	skipped    []catalog.Skipped
+	home    *place            // the agent's own datacenter
+	abroad  map[string]*place // the others in use, by name
+	located bool              // what the own datacenter is called is known, or not to be learned
+	// wants are the services of other datacenters that routes name, by key;
+	// parting those that none names any more, since when.
+	wants   map[string]bool
+	parting map[string]time.Time
+
+	restaff bool // the watches may have to change
+	skipped []catalog.Skipped
 	// protocols are service-defaults; settled once they answered or refused.
 	protocols        map[string]mesh.Protocol
 	protocolsSettled bool
 
 	started   time.Time
 	published bool
-	everRead  bool // some read succeeded since the start
-
-	// epoch counts how often Consul's index went backwards. Answers to
-	// requests of an earlier epoch tell about a state that is no more.
-	epoch    uint64
-	identity string // trust domain, "" unknown
+	everRead  bool // some read of the own datacenter succeeded since the start
 
 	asking int // confirming reads under way
 
-	list      freshness // of the name list
-	notes     map[string]mesh.Finding
-	rewoundAt time.Time
-	rewind    string // how it showed
+	notes map[string]mesh.Finding
 }
 
 // watch is one service in use.
 type watch struct {
-	name     string
+	name     string // of the service in the mesh: ServiceKey of the next two
+	service  string // its name in Consul
+	in       *place
 	started  time.Time
 	stop     func() // ends its goroutine
 	again    bool   // drop the index and read directly
@@ -76,10 +76,14 @@ func newBook(cfg Config) *book {
 	b := &book{
 		cfg: cfg, guard: catalog.NewGuard(catalog.GuardConfig{Settle: settle}), lastGood: map[string]*catalog.Service{},
 		watches: map[string]*watch{}, waiting: map[string]*watch{}, draining: map[string]time.Time{}, empty: map[string]time.Time{},
-		names: map[string]bool{}, protocols: map[string]mesh.Protocol{}, notes: map[string]mesh.Finding{},
+		home: newPlace(""), abroad: map[string]*place{}, wants: map[string]bool{}, parting: map[string]time.Time{},
+		protocols: map[string]mesh.Protocol{}, notes: map[string]mesh.Finding{},
 	}
 	for _, s := range cfg.LastGood.Services {
 		b.lastGood[s.Name] = s
+		if isAbroad(s.Name) {
+			b.wants[s.Name] = true // until somebody says what is wanted
+		}
 	}
 	return b
 }
@@ -96,29 +100,33 @@ func (b *book) begin(now time.Time) {
 		}
 	}
 	if len(b.cfg.Services) > 0 {
-		b.named(b.cfg.Services)
+		b.named(b.home, b.cfg.Services)
 	}
 }
 
+// inUse reports whether a service may be served.
 func (b *book) inUse(name string) bool {
+	if isAbroad(name) {
+		return b.wants[name]
+	}
 	return len(b.cfg.Services) == 0 || slices.Contains(b.cfg.Services, name)
 }
 
-// named takes a list of services.
-func (b *book) named(names []string) {
-	b.names = make(map[string]bool, len(names))
+// named takes a place's list of services.
+func (b *book) named(p *place, names []string) {
+	p.names = make(map[string]bool, len(names))
 	for _, name := range names {
-		b.names[name] = true
+		p.names[name] = true
 	}
-	b.namesKnown, b.restaff = true, true
+	p.namesKnown, b.restaff = true, true
 }
 
-// wanted lists the names that deserve a watch, sorted, and reports those that
-// cannot be served.
+// wanted lists the names of the own datacenter that deserve a watch, sorted,
+// and reports those that cannot be served.
 func (b *book) wanted() []string {
-	all := maps.Clone(b.names)
+	all := maps.Clone(b.home.names)
 	for name := range b.lastGood { // until Consul says that it is gone
-		if b.inUse(name) && b.guard.Knows(name) {
+		if !isAbroad(name) && b.inUse(name) && b.guard.Knows(name) {
 			all[name] = true
 		}
 	}
@@ -144,31 +152,33 @@ func (b *book) wanted() []string {
 // staff returns the services that need a goroutine now, and ends those that
 // are over. Those already watched go on; the limit meets the others.
 func (b *book) staff(now time.Time) (hire []*watch) {
-	wanted := b.wanted()
+	wanted := append(b.wanted(), b.wantedAbroad()...)
 	for name, since := range b.empty {
-		if b.names[name] || b.guard.Suspect(name) {
+		if b.deserves(name) || b.guard.Suspect(name) {
 			continue
 		}
-		if !b.published || now.Sub(since) >= linger {
+		if !b.published || now.Sub(since) >= b.cfg.Linger {
 			b.dismiss(name)
 		}
 	}
+	b.part(now)
 	var beyond []string
 	for _, name := range wanted {
-		if b.watches[name] != nil || !b.names[name] && !b.guard.Knows(name) {
+		if b.watches[name] != nil || !b.deserves(name) && !b.guard.Knows(name) {
 			continue
 		}
 		if len(b.watches) >= b.cfg.MaxWatches {
 			b.skipped = append(b.skipped, unwatched(name, b.cfg.MaxWatches))
 			beyond = append(beyond, name)
+			b.erase(name) // it may have been named as not synced
 			continue
 		}
-		started := now
-		if !b.namesKnown {
-			started = b.started // named by last known good alone
+		w := b.watchOf(name, now)
+		if b.watches[name] = w; w.in == b.home {
+			b.waiting[name] = w
+		} else {
+			b.standInFor(name) // at once: nobody waits for another datacenter
 		}
-		w := &watch{name: name, started: started, drained: map[string]time.Time{}}
-		b.watches[name], b.waiting[name] = w, w
 		hire = append(hire, w)
 	}
 	b.noteUnwatched(beyond)
@@ -176,37 +186,32 @@ func (b *book) staff(now time.Time) (hire []*watch) {
 	return hire
 }
 
+// watchOf makes the watch of a service.
+func (b *book) watchOf(name string, now time.Time) *watch {
+	service, datacenter := mesh.SplitServiceKey(name)
+	w := &watch{name: name, service: service, in: b.home, started: now, drained: map[string]time.Time{}}
+	if datacenter != "" {
+		w.in = b.place(datacenter)
+	}
+	if !b.home.namesKnown {
+		w.started = b.started // named by last known good alone
+	}
+	return w
+}
+
+// dismiss ends the watch of a service, if it has one, and forgets all of it.
 func (b *book) dismiss(name string) {
-	w := b.watches[name]
-	w.stop()
+	if w := b.watches[name]; w != nil {
+		w.stop()
+	}
 	delete(b.watches, name)
 	delete(b.waiting, name)
 	delete(b.draining, name)
 	delete(b.empty, name)
 	delete(b.lastGood, name)
 	b.guard.Forget(name)
-	b.ledger.Delete(name)
+	b.erase(name)
 	b.ledger.Report(name, nil)
-}
-
-// rewound starts an epoch: what Consul says from here on comes from an older
-// or another state. Losses that are not believed yet are held, and so are
-// those of the first answer of every service.
-func (b *book) rewound(now time.Time, how string) {
-	b.epoch++
-	b.rewoundAt, b.rewind = now, how
-	b.guard.Doubt(now)
-	for _, w := range b.watches {
-		w.base, w.doubtful = 0, w.answered
-		w.poke()
-	}
-}
-
-// reread makes every watch read directly, now.
-func (b *book) reread() {
-	for _, w := range b.watches {
-		w.poke()
-	}
 }
 
 // poke makes a watch read directly, now.
@@ -231,9 +236,10 @@ const (
 
 // heard takes a service's answer to a request of an epoch.
 func (b *book) heard(now time.Time, w *watch, d described, a answer, how manner, epoch uint64) {
-	if b.watches[w.name] != w || epoch != b.epoch {
+	if b.watches[w.name] != w || epoch != w.in.epoch {
 		return // dismissed, or about to be read again
 	}
+	a.filtered = a.filtered || w.in.dark && len(d.endpoints) == 0
 	if a.filtered && len(d.endpoints) == 0 && !b.guard.Knows(w.name) {
 		w.fresh.err = errFiltered
 		return
@@ -242,12 +248,12 @@ func (b *book) heard(now time.Time, w *watch, d described, a answer, how manner,
 	if a.filtered {
 		w.findings = append(w.findings, hidden(w.name))
 	}
-	b.everRead = true
+	b.everRead = b.everRead || w.in == b.home
 	verdict := catalog.Answer{Service: w.name, Endpoints: d.endpoints, Op: a.index}
 	doubtful := w.doubtful
 	full := how >= direct && !a.filtered
 	if full && a.index < w.base {
-		b.rewound(now, wentBack)
+		b.rewound(now, w.in, wentBack)
 		doubtful = true
 	}
 	switch {

@@ -47,13 +47,13 @@ func (d *desk) turn(passed time.Duration) {
 // list answers the name list.
 func (d *desk) list(index uint64, names ...string) {
 	slices.Sort(names)
-	d.book.listed(d.now, names, answer{index: index})
+	d.book.listed(d.now, d.home, names, answer{index: index})
 	d.turn(0)
 }
 
 // says answers a service's read: the instances by number.
 func (d *desk) says(name string, how manner, a answer, numbers ...int) {
-	d.heard(d.now, d.watches[name], entriesOf(name, numbers...), a, how, d.epoch)
+	d.heard(d.now, d.watches[name], entriesOf(name, numbers...), a, how, d.watches[name].in.epoch)
 	d.turn(0)
 }
 
@@ -211,7 +211,7 @@ func whole(t *testing.T) *desk {
 	for _, name := range []string{"a", "b"} {
 		d.says(name, followed, answer{index: 50}, 1, 2, 3)
 	}
-	d.known("one")
+	d.home.known("one")
 	if got := d.addresses("a"); got != "10.0.0.1 10.0.0.2 10.0.0.3" {
 		t.Fatalf("a is [%s]", got)
 	}

@@ -34,12 +34,12 @@ func (b *book) composeOne(now time.Time, w *watch) {
 	if before != nil && !before.Synced {
 		before = nil // a placeholder says nothing
 	}
-	fallback := b.protocols[w.name]
+	fallback := b.protocols[w.service]
 	if !b.protocolsSettled && before != nil {
 		fallback = before.Protocol // service-defaults may say so, and have not been read
 	}
 	disagreed := catalog.Settle(s, before, says, fallback)
-	b.ledger.Set(s)
+	b.record(s)
 	b.ledger.Report(w.name, append(append([]mesh.Finding(nil), w.findings...), disagreed...))
 	if len(endpoints) > 0 || len(w.drained) > 0 {
 		delete(b.empty, w.name)
@@ -80,33 +80,25 @@ func (b *book) afterDrain(now time.Time, w *watch, all []mesh.Endpoint) []mesh.E
 	return kept
 }
 
-// standIn fills in for services that have not answered in time: last known
-// good, else a service that is named and not synced.
+// standIn fills in for services that have not answered in time.
 func (b *book) standIn(now time.Time) {
 	for name, w := range b.waiting {
 		if now.Sub(w.started) < b.cfg.FirstAnswer {
 			continue
 		}
 		delete(b.waiting, name)
-		if good := b.lastGood[name]; good != nil {
-			if !b.guard.Knows(name) {
-				b.guard.Seed(name, good.Endpoints)
-			}
-			b.ledger.Set(good)
-			continue
-		}
-		b.ledger.Set(&catalog.Service{Name: name, Protocol: mesh.HTTP1})
+		b.standInFor(name)
 	}
 }
 
 // recall watches what last known good names when the name list itself has not
 // answered in time.
 func (b *book) recall(now time.Time) {
-	if b.namesKnown || b.published || len(b.lastGood) == 0 || now.Sub(b.started) < b.cfg.FirstAnswer {
+	if b.home.namesKnown || b.published || len(b.lastGood) == 0 || now.Sub(b.started) < b.cfg.FirstAnswer {
 		return
 	}
 	for name, s := range b.lastGood {
-		if b.inUse(name) && !b.guard.Knows(name) {
+		if !isAbroad(name) && b.inUse(name) && !b.guard.Knows(name) {
 			b.guard.Seed(name, s.Endpoints)
 			b.restaff = true
 		}
@@ -120,19 +112,31 @@ func (b *book) ready(now time.Time) bool {
 		return true
 	}
 	late := now.Sub(b.started) >= b.cfg.FirstAnswer
-	if !b.namesKnown && (!late || len(b.watches) == 0) {
+	if !b.home.namesKnown && (!late || !b.staffedAtHome()) {
 		return false
 	}
 	return len(b.waiting) == 0 && (b.protocolsSettled || late)
+}
+
+func (b *book) staffedAtHome() bool {
+	for _, w := range b.watches {
+		if w.in == b.home {
+			return true
+		}
+	}
+	return false
 }
 
 // step lets time pass and returns the services that need a goroutine now.
 func (b *book) step(now time.Time) (hire []*watch) {
 	b.recall(now)
 	for name, since := range b.empty {
-		if !b.names[name] && (!b.published || now.Sub(since) >= linger) {
+		if !b.deserves(name) && (!b.published || now.Sub(since) >= b.cfg.Linger) {
 			b.restaff = true
 		}
+	}
+	for _, since := range b.parting {
+		b.restaff = b.restaff || now.Sub(since) >= b.cfg.Linger
 	}
 	if b.restaff {
 		hire = b.staff(now)
@@ -162,9 +166,12 @@ func (b *book) next(now time.Time) (next time.Time) {
 		soon(w.started.Add(b.cfg.FirstAnswer))
 	}
 	for name, since := range b.empty {
-		if !b.names[name] && !b.guard.Suspect(name) {
-			soon(since.Add(linger))
+		if !b.deserves(name) && !b.guard.Suspect(name) {
+			soon(since.Add(b.cfg.Linger))
 		}
+	}
+	for _, since := range b.parting {
+		soon(since.Add(b.cfg.Linger))
 	}
 	if t, ok := b.guard.Next(b.asking < confirmsAtOnce); ok {
 		soon(t)

@@ -35,7 +35,8 @@ type Config struct {
 	// CONSUL_NAMESPACE and their like), which Consul's client reads itself.
 	Addr  string
 	Token string // instead of CONSUL_HTTP_TOKEN
-	// Services are the only ones served; empty means every plain service.
+	// Services are the only ones served of the own datacenter; empty means
+	// every plain service.
 	Services []string
 	// MaxWatches is how many services are watched at most; 0 means 150 on
 	// plain HTTP, where an agent grants a client 200 connections, and 5,000 on
@@ -44,6 +45,10 @@ type Config struct {
 	// DrainGrace is how long an instance in maintenance is kept as DRAINING;
 	// default 30 s.
 	DrainGrace time.Duration
+	// Linger is how long a service is kept that is empty and has left the name
+	// list, as its last instance may be restarting, or that no route wants any
+	// more; default 30 s.
+	Linger time.Duration
 	// LastGood is what an earlier run published; it stands in for services
 	// that do not answer within FirstAnswer. Zero: none.
 	LastGood catalog.LastGood
@@ -59,10 +64,10 @@ const (
 
 	waitService = 60 * time.Second // of a blocking query
 	waitNames   = 3 * time.Second  // short: the name list is also the pulse that notices a restore or a weakened token
+	waitAbroad  = 10 * time.Second // the same of another datacenter
 	slack       = 15 * time.Second // Consul adds up to wait/16; a connection that is dead says nothing
 	answerIn    = 10 * time.Second // for a read that does not block
 	probeEvery  = time.Minute      // of the token
-	linger      = 30 * time.Second // an empty service that left the name list is kept: the last instance may be restarting
 	seedAge     = 10 * time.Minute // younger last known good holds Consul to its word from the first answer
 	settle      = 100 * time.Millisecond
 
@@ -77,6 +82,9 @@ var ErrToken = errors.New("consul: token")
 func (c *Config) setDefaults(https bool) {
 	if c.DrainGrace == 0 {
 		c.DrainGrace = 30 * time.Second
+	}
+	if c.Linger == 0 {
+		c.Linger = 30 * time.Second
 	}
 	if c.FirstAnswer == 0 {
 		c.FirstAnswer = 10 * time.Second

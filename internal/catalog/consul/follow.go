@@ -14,7 +14,7 @@ import (
 // and begins again after every fault, without an index: only that says at once
 // what there is, and whether the index went backwards.
 func (s *Source) watch(ctx context.Context, w *watch) {
-	r := read{wait: jitter(waitService)}
+	r := read{wait: jitter(waitService), datacenter: w.in.name}
 	pace := rate.NewLimiter(50, 20) // a service that never rests must not take all
 	var wait backoff
 	for ctx.Err() == nil {
@@ -26,7 +26,7 @@ func (s *Source) watch(ctx context.Context, w *watch) {
 			return
 		}
 		rctx, epoch := s.arm(ctx, w)
-		d, a, err := s.client.health(rctx, w.name, r)
+		d, a, err := s.client.health(rctx, w.service, r)
 		if s.disarm(w) {
 			r.index, r.consistent = 0, true
 			continue
@@ -38,7 +38,7 @@ func (s *Source) watch(ctx context.Context, w *watch) {
 			s.change(func(b *book, _ time.Time) { b.failed(w, err) })
 			s.log.DebugContext(ctx, "catalog read did not succeed", "service", w.name, "err", err)
 			r.index, r.consistent = 0, true
-			wait.sleep(ctx, s.returned())
+			wait.sleep(ctx, s.returned(w.in))
 		case r.index > 0 && a.index < r.index:
 			r.index, r.consistent = 0, true // perhaps a server that lags: ask all of them
 		default:
@@ -61,7 +61,7 @@ func (s *Source) arm(ctx context.Context, w *watch) (context.Context, uint64) {
 	if w.again {
 		w.cancel()
 	}
-	return ctx, s.book.epoch
+	return ctx, w.in.epoch
 }
 
 // disarm ends the read and reports whether the next one is to be direct.
@@ -74,11 +74,11 @@ func (s *Source) disarm(w *watch) (again bool) {
 	return again
 }
 
-// returned is closed when Consul answers again after a failure.
-func (s *Source) returned() <-chan struct{} {
+// returned is closed when a place answers again after a failure.
+func (s *Source) returned(p *place) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.back
+	return p.back
 }
 
 // question is one confirming read.
@@ -89,12 +89,11 @@ type question struct {
 }
 
 func (b *book) ask(name string) question {
-	q := question{w: b.watches[name], epoch: b.epoch}
-	if q.w == nil {
-		q.w = &watch{name: name}
+	w := b.watches[name]
+	if w == nil {
+		w = &watch{name: name, service: name, in: b.home} // its answer will be asked for again
 	}
-	q.base = q.w.base
-	return q
+	return question{w: w, base: w.base, epoch: w.in.epoch}
 }
 
 // confirm asks, without index, all servers and with the token, whether a loss
@@ -105,11 +104,13 @@ func (s *Source) confirm(ctx context.Context, q question) {
 	var d described
 	var a answer
 	if err == nil {
-		d, a, err = s.client.health(ctx, q.w.name, read{consistent: true})
+		d, a, err = s.client.health(ctx, q.w.service, read{consistent: true, datacenter: q.w.in.name})
 	}
 	var identity string
 	if err == nil {
-		identity, err = s.client.identity(ctx)
+		var hides bool
+		identity, hides, err = s.client.testify(ctx, q.w.in.name)
+		a.filtered = a.filtered || hides
 	}
 	s.change(func(b *book, now time.Time) {
 		b.asking--
@@ -128,15 +129,15 @@ func (b *book) confirmed(now time.Time, q question, d described, a answer, ident
 	case err != nil:
 		refused(err.Error())
 		return
-	case b.watches[q.w.name] != q.w || q.epoch != b.epoch:
+	case b.watches[q.w.name] != q.w || q.epoch != q.w.in.epoch:
 		b.guard.AskAgain(q.w.name, now)
 		return
-	case b.known(identity):
-		b.rewound(now, otherDomain)
+	case q.w.in.known(identity):
+		b.rewound(now, q.w.in, otherDomain)
 		b.guard.AskAgain(q.w.name, now) // the answer may be the former one's
 		return
 	case a.index < q.base:
-		b.rewound(now, wentBack)
+		b.rewound(now, q.w.in, wentBack)
 	case a.filtered:
 		refused(errFiltered)
 		return
@@ -144,17 +145,7 @@ func (b *book) confirmed(now time.Time, q question, d described, a answer, ident
 		b.guard.AskAgain(q.w.name, now) // the watch knows something newer by now
 		return
 	}
-	b.heard(now, q.w, d, a, testified, b.epoch)
-}
-
-// known notes the trust domain and reports whether it is another one.
-func (b *book) known(identity string) (another bool) {
-	if identity == "" || identity == b.identity {
-		return false
-	}
-	another = b.identity != ""
-	b.identity = identity
-	return another
+	b.heard(now, q.w, d, a, testified, q.w.in.epoch)
 }
 
 // backoff grows with every failure in a row.

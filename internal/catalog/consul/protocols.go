@@ -63,7 +63,7 @@ func (s *Source) followDefaults(ctx context.Context) error {
 		case err != nil:
 			s.change(func(b *book, now time.Time) { b.protocolsFailed(now, err) })
 			r.index = 0
-			wait.sleep(ctx, s.returned())
+			wait.sleep(ctx, s.returned(s.book.home))
 			continue
 		case r.index > 0 && (a.index < r.index || s.losesProtocols(m)):
 			r.index = 0 // a loss counts when it is read directly
@@ -116,6 +116,11 @@ func (b *book) stated(now time.Time, m map[string]mesh.Protocol, keep bool) {
 	for name, p := range withLost(before, m) {
 		if before[name] != p || m[name] != p {
 			b.compose(now, name)
+			for key := range b.wants { // a federation shares its service-defaults
+				if service, _ := mesh.SplitServiceKey(key); service == name {
+					b.compose(now, key)
+				}
+			}
 		}
 	}
 }

@@ -16,7 +16,8 @@ import (
 type read struct {
 	index      uint64 // 0: answered at once, with the header that tells of filtering
 	wait       time.Duration
-	consistent bool // checked with the other servers; only without index
+	consistent bool   // checked with the other servers; only without index
+	datacenter string // "" is the agent's own
 }
 
 // answer is what comes with every result.
@@ -24,6 +25,7 @@ type answer struct {
 	index    uint64 // 1 or more
 	filtered bool   // the token hides results; only ever true without index, or for lists
 	deny     bool   // ACLs are on, and what is not allowed is denied
+	dark     bool   // of a list: another datacenter shows a client without a token not even its servers
 }
 
 func (r read) options(ctx context.Context) (*api.QueryOptions, context.CancelFunc) {
@@ -32,7 +34,7 @@ func (r read) options(ctx context.Context) (*api.QueryOptions, context.CancelFun
 		limit = r.wait + slack
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	q := &api.QueryOptions{WaitIndex: r.index, RequireConsistent: r.consistent && r.index == 0, AllowStale: r.index > 0}
+	q := &api.QueryOptions{WaitIndex: r.index, RequireConsistent: r.consistent && r.index == 0, AllowStale: r.index > 0, Datacenter: r.datacenter}
 	if r.index > 0 {
 		q.WaitTime = r.wait
 	}
@@ -47,10 +49,11 @@ func (c client) health(ctx context.Context, service string, r read) (described, 
 	q, cancel := r.options(ctx)
 	defer cancel()
 	entries, m, err := c.api.Health().Service(service, "", false, q)
+	key := mesh.ServiceKey(service, r.datacenter)
 	if err != nil {
-		return described{}, answer{}, fmt.Errorf("read the instances of %s: %w", service, err)
+		return described{}, answer{}, fmt.Errorf("read the instances of %s: %w", key, err)
 	}
-	return describe(service, entries), answerOf(m), nil
+	return describe(key, entries), answerOf(m), nil
 }
 
 // plain leaves sidecars and gateways out of the name list; Consul's own
@@ -71,7 +74,11 @@ func (c client) names(ctx context.Context, r read) ([]string, answer, error) {
 			names = append(names, name)
 		}
 	}
-	return names, answerOf(m), nil
+	a := answerOf(m)
+	if _, shown := services["consul"]; !shown && c.stranger(r.datacenter) {
+		a.dark, a.filtered = true, true
+	}
+	return names, a, nil
 }
 
 // defaults reads the protocols that service-defaults state.
@@ -85,10 +92,32 @@ func (c client) defaults(ctx context.Context, r read) (map[string]mesh.Protocol,
 	return protocolsOf(entries), answerOf(m), nil
 }
 
-// identity returns a name of this Consul that a rebuilt one does not have: its
+// stranger reports whether a datacenter tells nothing of what it hides: no
+// header does without a token, and that of the default policy is the agent's
+// own. What it shows of its servers tells.
+func (c client) stranger(datacenter string) bool { return datacenter != "" && !c.token }
+
+// whereabouts returns what a datacenter is called, as its servers registered
+// themselves; "" where it does not show them.
+func (c client) whereabouts(ctx context.Context, datacenter string) (string, error) {
+	q, cancel := read{datacenter: datacenter}.options(ctx)
+	defer cancel()
+	servers, _, err := c.api.Catalog().Service("consul", "", q)
+	switch {
+	case refused(err):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("read the name of the datacenter: %w", err)
+	case len(servers) == 0:
+		return "", nil
+	}
+	return servers[0].Datacenter, nil
+}
+
+// identity returns a name of a Consul that a rebuilt one does not have: its
 // trust domain. "" where the server does not tell.
-func (c client) identity(ctx context.Context) (string, error) {
-	q, cancel := read{}.options(ctx)
+func (c client) identity(ctx context.Context, datacenter string) (string, error) {
+	q, cancel := read{datacenter: datacenter}.options(ctx)
 	defer cancel()
 	roots, _, err := c.api.Connect().CARoots(q)
 	var status api.StatusError
@@ -101,7 +130,17 @@ func (c client) identity(ctx context.Context) (string, error) {
 	return roots.TrustDomain, nil
 }
 
-// token asks whether the token still stands.
+// testify asks a datacenter who it is, and whether it hides itself: after a
+// read, for what that is worth.
+func (c client) testify(ctx context.Context, datacenter string) (identity string, hides bool, err error) {
+	if identity, err = c.identity(ctx, datacenter); err != nil || !c.stranger(datacenter) {
+		return identity, false, err
+	}
+	called, err := c.whereabouts(ctx, datacenter)
+	return identity, called == "", err
+}
+
+// tokenStands asks whether the token still stands.
 func (c client) tokenStands(ctx context.Context) error {
 	q, cancel := read{}.options(ctx)
 	defer cancel()

@@ -21,9 +21,6 @@ type Source struct {
 
 	mu   sync.Mutex
 	book *book
-	// back is closed and replaced when Consul answers again after a failure:
-	// whoever waits to try again need not wait longer.
-	back chan struct{}
 }
 
 var _ catalog.Source = (*Source)(nil)
@@ -39,7 +36,7 @@ func New(cfg Config) (*Source, error) {
 	c.room(cfg.MaxWatches)
 	return &Source{
 		client: c, log: cfg.Log, book: newBook(cfg),
-		wake: make(chan struct{}, 1), back: make(chan struct{}),
+		wake:     make(chan struct{}, 1),
 		confirms: rate.NewLimiter(confirmsPerSecond, confirmsAtOnce),
 		directs:  rate.NewLimiter(directPerSecond, directPerSecond/2),
 	}, nil
@@ -55,7 +52,8 @@ func (s *Source) Run(ctx context.Context, publish func(catalog.Snapshot)) error 
 	defer crew.Wait()
 	defer fail(nil)
 	s.change(func(b *book, now time.Time) { b.begin(now) })
-	for _, follow := range []func(context.Context) error{s.followNames, s.followDefaults, s.probeToken} {
+	home := func(ctx context.Context) error { return s.followNames(ctx, s.book.home) }
+	for _, follow := range []func(context.Context) error{home, s.followDefaults, s.probeToken} {
 		crew.Go(func() {
 			if err := follow(ctx); err != nil {
 				fail(err)
@@ -90,6 +88,11 @@ func (s *Source) turn(ctx context.Context, crew *sync.WaitGroup, publish func(ca
 		wctx, stop := context.WithCancel(ctx)
 		w.stop = stop
 		crew.Go(func() { s.watch(wctx, w) })
+	}
+	for _, p := range s.book.open() {
+		pctx, stop := context.WithCancel(ctx)
+		p.stop = stop
+		crew.Go(func() { _ = s.followNames(pctx, p) }) // only the own one's faults are fatal
 	}
 	for _, name := range s.book.guard.Ask(now, confirmsAtOnce-s.book.asking) {
 		s.book.asking++

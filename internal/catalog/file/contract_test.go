@@ -11,6 +11,7 @@ import (
 	"meshlite.dev/internal/catalog"
 	"meshlite.dev/internal/catalog/catalogtest"
 	"meshlite.dev/internal/catalog/file"
+	"meshlite.dev/internal/mesh"
 )
 
 // TestContract runs the suite of catalog.Source on a folder that is changed as
@@ -20,16 +21,20 @@ func TestContract(t *testing.T) {
 	catalogtest.Run(t, func(t *testing.T) catalogtest.World {
 		root := t.TempDir()
 		link := filepath.Join(root, "services")
-		files := map[string][]catalogtest.Instance{}
+		files := map[string][]catalogtest.Instance{} // by service key
 		version := 0
 		swap := func(t *testing.T) {
 			t.Helper()
 			version++
 			real := filepath.Join(root, fmt.Sprint("v", version))
 			must(t, os.Mkdir(real, 0o755))
-			for service, instances := range files {
+			for key, instances := range files {
+				service, datacenter := mesh.SplitServiceKey(key)
 				for _, i := range instances {
-					write(t, real, service+"."+i.ID+".json", map[string]any{"service": map[string]any{
+					if datacenter != "" {
+						i.Meta = map[string]string{catalog.MetaDatacenter: datacenter}
+					}
+					write(t, real, key+"."+i.ID+".json", map[string]any{"service": map[string]any{
 						"name": service, "id": i.ID, "address": i.Address, "port": i.Port, "tags": i.Tags, "meta": i.Meta,
 					}})
 				}
@@ -39,12 +44,19 @@ func TestContract(t *testing.T) {
 		}
 		swap(t)
 		return catalogtest.World{
-			Within: 3 * time.Second,
+			Within: 3 * time.Second, Far: 3 * time.Second,
 			Source: func(t *testing.T) catalog.Source { return newSource(t, file.Config{Dir: link}) },
 			Set: func(t *testing.T, services map[string][]catalogtest.Instance) {
 				t.Helper()
 				for service, instances := range services {
 					files[service] = instances
+				}
+				swap(t)
+			},
+			Abroad: func(t *testing.T, services map[string][]catalogtest.Instance) {
+				t.Helper()
+				for service, instances := range services {
+					files[mesh.ServiceKey(service, "dc2")] = instances
 				}
 				swap(t)
 			},

@@ -15,11 +15,18 @@ type Definition struct {
 	Service   string // as written; perhaps not a DNS label
 	Kind      string // of a proxy or gateway; "" for a plain service
 	Namespace string // Consul Enterprise's field; meta beats it
-	Path      string // "services[1]"
-	Endpoint  mesh.Endpoint
-	Check     *mesh.HealthCheck // the first check that Envoy can make, nil without one
-	Findings  []mesh.Finding    // about checks that are not made
+	// Datacenter is meta's, of an instance that stands in another one; "" is
+	// the own.
+	Datacenter string
+	Path       string // "services[1]"
+	Endpoint   mesh.Endpoint
+	Check      *mesh.HealthCheck // the first check that Envoy can make, nil without one
+	Findings   []mesh.Finding    // about checks that are not made
 }
+
+// Key is the name under which the instance is served: "orders", or of another
+// datacenter "orders@dc2".
+func (d *Definition) Key() string { return mesh.ServiceKey(d.Service, d.Datacenter) }
 
 // Keys of a definition and of its checks, as Consul compares them. Those that
 // Meshlite does not read are accepted so that a file serves both.
@@ -106,6 +113,11 @@ func define(f fields) Definition {
 		ID: cmp.Or(f.text("id"), d.Service), Address: address, Port: uint32(max(min(port, 65535), 0)), Health: mesh.Healthy,
 		Weight: 1, Tags: slices.Compact(slices.Sorted(slices.Values(f.strings("tags")))), Meta: f.texts("meta"),
 	}
+	d.Datacenter = d.Endpoint.Meta[catalog.MetaDatacenter]
+	d.Endpoint.Datacenter = d.Datacenter
+	if d.Datacenter != "" && !mesh.IsServiceKey(mesh.ServiceKey("x", d.Datacenter)) {
+		f.fault("meta."+catalog.MetaDatacenter, d.Datacenter, "use a name of a-z, 0-9, '-' and '_'")
+	}
 	if w, ok := f.object("weights"); ok {
 		w.only([]string{"passing", "warning"})
 		passing, said := w.number("passing")
@@ -146,8 +158,8 @@ func locality(f fields, meta map[string]string) mesh.Locality {
 
 func (d *Definition) finding(severity mesh.Severity, path, message, hint string) mesh.Finding {
 	return mesh.Finding{
-		Code: mesh.CodeInvalidCatalogEntry, Severity: severity, Service: d.Service, Path: path,
-		Message: fmt.Sprintf("instance %q of %q %s", d.Endpoint.ID, d.Service, message), Hint: hint,
+		Code: mesh.CodeInvalidCatalogEntry, Severity: severity, Service: d.Key(), Path: path,
+		Message: fmt.Sprintf("instance %q of %q %s", d.Endpoint.ID, d.Key(), message), Hint: hint,
 	}
 }
 
@@ -155,7 +167,7 @@ func (d *Definition) finding(severity mesh.Severity, path, message, hint string)
 func twice(all []Definition) (faults []Fault) {
 	seen := map[[2]string]string{}
 	for _, d := range all {
-		key := [2]string{d.Service, d.Endpoint.ID}
+		key := [2]string{d.Key(), d.Endpoint.ID}
 		if before, ok := seen[key]; ok {
 			faults = append(faults, Fault{Path: d.Path + ".id", Value: show(d.Endpoint.ID), Cure: fmt.Sprintf("give it another id: %s of the same service has this one", before)})
 			continue

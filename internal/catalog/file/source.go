@@ -1,7 +1,8 @@
 // Package file reads services from a folder of Consul service definitions,
 // JSON and HCL, and fills the port catalog.Source. A definition needs an
 // address; every instance passes, and its HTTP, TCP or gRPC check is made by
-// the callers' Envoys.
+// the callers' Envoys. An instance whose meta says datacenter belongs to that
+// datacenter's service of the name.
 //
 // The folder is read as one state. A file that is broken keeps what it held
 // last; what disappears is read twice and meets the guard; a folder that
@@ -25,7 +26,7 @@ import (
 // Config says which folder is read. Dir is needed.
 type Config struct {
 	Dir string
-	// Services are the only ones served; empty means all.
+	// Services are the only ones served of the own datacenter; empty means all.
 	Services []string
 	// LastGood is what an earlier run published: it holds the folder to its
 	// word when it is young, or when a file is broken at the start.
@@ -154,7 +155,7 @@ func (s *Source) first(ctx context.Context) error {
 	s.contents.take(f)
 	if now.Sub(s.cfg.LastGood.At) < seedAge || len(s.contents.blank()) > 0 {
 		for _, g := range s.cfg.LastGood.Services {
-			if len(s.cfg.Services) == 0 || slices.Contains(s.cfg.Services, g.Name) {
+			if served(g.Name, s.cfg.Services) {
 				s.before[g.Name] = g
 				s.guard.Seed(g.Name, g.Endpoints)
 			}

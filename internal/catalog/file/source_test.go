@@ -241,3 +241,24 @@ func TestAFaultInJSONNamesItsLine(t *testing.T) {
 		}
 	}
 }
+
+// The own datacenter has no name here: whatever says one is another's.
+func TestMetaMovesAnInstanceToAnotherDatacenter(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, "orders.json", `{"services": [
+		{"name": "orders", "id": "o", "address": "10.0.0.1", "port": 80},
+		{"name": "orders", "id": "o", "address": "10.2.0.1", "port": 80, "meta": {"datacenter": "dc2"}},
+		{"name": "stock", "address": "10.2.0.2", "port": 80, "meta": {"datacenter": "dc_3"}},
+		{"name": "billing", "address": "10.0.0.3", "port": 80}]}`)
+	put(t, dir, "bad.json", `{"service": {"name": "orders", "id": "p", "address": "10.0.0.4", "port": 80, "meta": {"datacenter": "DC2"}}}`)
+	r := record(t, file.Config{Dir: dir, Services: []string{"orders"}})
+	r.UntilAddresses(within, "orders", "10.0.0.1:80=HEALTHY")
+	for key, want := range map[string]string{"orders@dc2": "10.2.0.1:80=HEALTHY", "stock@dc_3": "10.2.0.2:80=HEALTHY", "billing": "none", "stock": "none"} {
+		if got := r.Addresses(key); got != want {
+			t.Errorf("%s is [%s], want [%s]", key, got, want)
+		}
+	}
+	if err := problem(r, "bad.json", "service.meta.datacenter", `"DC2"`, "a-z")(); err != nil {
+		t.Error(err)
+	}
+}

@@ -91,7 +91,7 @@ type catalogue struct {
 }
 
 // combine makes services of the definitions in force. only, when not empty,
-// names those that are served.
+// names those of the own datacenter that are served.
 func (c *contents) combine(only []string) catalogue {
 	out := catalogue{services: map[string]*defined{}}
 	unnamed := map[string]bool{}
@@ -110,7 +110,7 @@ func (c *contents) combine(only []string) catalogue {
 				unnamed[d.Service] = true
 			case d.Kind != "":
 				out.skipped = append(out.skipped, catalog.Skipped{Name: d.Service, Reason: fmt.Sprintf("it is a %s, not a service", d.Kind)})
-			case len(only) > 0 && !slices.Contains(only, d.Service):
+			case !served(d.Key(), only):
 			default:
 				out.add(name, d, owners)
 			}
@@ -124,15 +124,22 @@ func (c *contents) combine(only []string) catalogue {
 	return out
 }
 
+// served reports whether a service is, where only some of the own datacenter
+// are.
+func served(key string, only []string) bool {
+	_, datacenter := mesh.SplitServiceKey(key)
+	return len(only) == 0 || datacenter != "" || slices.Contains(only, key)
+}
+
 // add puts one instance into its service; the file that comes first owns an
 // id.
 func (c *catalogue) add(file string, d Definition, owners map[[2]string]string) {
-	s := c.services[d.Service]
+	s := c.services[d.Key()]
 	if s == nil {
 		s = &defined{}
-		c.services[d.Service] = s
+		c.services[d.Key()] = s
 	}
-	key := [2]string{d.Service, d.Endpoint.ID}
+	key := [2]string{d.Key(), d.Endpoint.ID}
 	if owner, taken := owners[key]; taken {
 		f := d.finding(mesh.Warning, d.Path+".id", "is defined in "+owner+" too; that one is used", "give it another id")
 		f.Document = file

@@ -33,6 +33,11 @@ type Options struct {
 	// TLS opens a second port of the API for HTTPS, with a certificate of an
 	// authority that is the test's own.
 	TLS bool
+	// Datacenter is the agent's own, with servers that others reach over WAN;
+	// "" is dc1, for itself.
+	Datacenter string
+	// Join is an agent with Datacenter whose servers this one's join over WAN.
+	Join *Agent
 	// Config is more configuration in HCL.
 	Config string
 }
@@ -45,6 +50,7 @@ type Agent struct {
 	TLSAddr, CA string
 
 	tb     testing.TB
+	wan    string // HOST:PORT for servers of other datacenters
 	args   []string
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -56,20 +62,21 @@ type Agent struct {
 // at the end of the test.
 func Start(tb testing.TB, o Options) *Agent {
 	tb.Helper()
-	ports := freePorts(tb, 4)
+	ports := freePorts(tb, 5)
 	dir := tb.TempDir()
 	a := &Agent{tb: tb, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))}
 	a.args = []string{
 		"agent", "-node=test", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn",
 		fmt.Sprint("-http-port=", ports[0]), fmt.Sprint("-serf-lan-port=", ports[1]), fmt.Sprint("-server-port=", ports[2]),
-		"-dns-port=-1", "-serf-wan-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1", "-config-dir=" + dir,
+		"-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1", "-config-dir=" + dir,
 	}
+	a.federate(o, ports[4])
 	if o.Data {
 		a.args = append(a.args, "-server", "-bootstrap-expect=1", "-data-dir="+filepath.Join(dir, "data"))
 	} else {
 		a.args = append(a.args, "-dev")
 	}
-	config := "performance { raft_multiplier = 1 }\ndisable_update_check = true\n" + o.Config
+	config := "performance { raft_multiplier = 1 }\ndisable_update_check = true\n" + quickWAN + o.Config
 	if o.ACL {
 		config += fmt.Sprintf("\nacl { enabled = true\n default_policy = \"deny\"\n tokens { initial_management = %q\n agent = %q } }\n", RootToken, RootToken)
 	}
@@ -98,6 +105,28 @@ func Start(tb testing.TB, o Options) *Agent {
 	})
 	a.Run()
 	return a
+}
+
+// quickWAN makes servers notice within a second that those of another
+// datacenter are away: all run on one machine.
+const quickWAN = `gossip_wan { gossip_interval = "100ms"
+ probe_interval = "100ms"
+ probe_timeout = "100ms"
+ suspicion_mult = 3 }
+reconnect_timeout_wan = "8h"
+`
+
+// federate adds what concerns other datacenters to the arguments.
+func (a *Agent) federate(o Options, port int) {
+	if o.Datacenter == "" {
+		a.args = append(a.args, "-serf-wan-port=-1")
+		return
+	}
+	a.wan = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	a.args = append(a.args, "-datacenter="+o.Datacenter, fmt.Sprint("-serf-wan-port=", port))
+	if o.Join != nil {
+		a.args = append(a.args, "-retry-join-wan="+o.Join.wan, "-retry-interval-wan=1s")
+	}
 }
 
 // API is Consul's own client, with all rights.

@@ -225,6 +225,25 @@ func (a *Agent) SetRules(t Token, rules string) {
 	}
 }
 
+// SetAnonymous replaces what clients without a token may do; "" are no rights
+// at all.
+func (a *Agent) SetAnonymous(rules string) {
+	a.tb.Helper()
+	const anonymous = "00000000-0000-0000-0000-000000000002" // Consul's own, on every agent
+	t, _, err := a.api.ACL().TokenRead(anonymous, nil)
+	if err == nil {
+		t.Policies = nil
+		if rules != "" {
+			policy := a.NewToken(rules).policy
+			t.Policies = []*api.ACLLink{{ID: policy}}
+		}
+		_, _, err = a.api.ACL().TokenUpdate(t, nil)
+	}
+	if err != nil {
+		a.tb.Fatalf("set the rights of anonymous clients: %v", err)
+	}
+}
+
 // Revoke deletes a token.
 func (a *Agent) Revoke(t Token) {
 	a.tb.Helper()
