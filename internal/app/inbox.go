@@ -26,6 +26,7 @@ type inbox struct {
 	windows     *windows
 	services    pmap.Map[*catalog.Service] // newest
 	problems    []mesh.Finding
+	datacenter  string
 	revision    policy.Revision
 	changedKeys map[policy.Key]bool
 	hasCatalog  bool
@@ -51,9 +52,13 @@ func (in *inbox) putCatalog(s catalog.Snapshot, now time.Time) {
 		after, _ := s.Services.Get(name)
 		in.windows.note(name, !sameButEndpoints(before, after), now)
 	}
-	first := !in.hasCatalog
-	in.services, in.problems, in.hasCatalog = s.Services, s.Problems, true
-	if first || len(s.Changed) > 0 {
+	news := !in.hasCatalog || len(s.Changed) > 0
+	if in.datacenter != s.Datacenter { // routes may name it
+		in.windows.note(revisionKey, true, now)
+		news = true
+	}
+	in.services, in.problems, in.datacenter, in.hasCatalog = s.Services, s.Problems, s.Datacenter, true
+	if news {
 		in.signal()
 	}
 }
@@ -82,7 +87,7 @@ func (in *inbox) take(now time.Time) (w work, next time.Time, ok bool) {
 	if len(due) == 0 {
 		return work{}, next, false
 	}
-	w.snapshot = catalog.Snapshot{Services: in.services, Problems: in.problems}
+	w.snapshot = catalog.Snapshot{Services: in.services, Datacenter: in.datacenter, Problems: in.problems}
 	w.revision = in.revision
 	w.revision.Changed = nil
 	for _, name := range due {

@@ -51,6 +51,23 @@ func TestAnEmptyCatalogIsAnAnswerToo(t *testing.T) {
 	}
 }
 
+// Routes that name the own datacenter lead to other clusters once it is known.
+func TestTheOwnDatacenterIsNewsByItself(t *testing.T) {
+	now := time.Unix(0, 0)
+	in := newInbox()
+	in.putCatalog(snapshotOf([]string{"a"}, serviceWith("a", 1)), now)
+	in.putRevision(policy.Revision{}, now)
+	now = now.Add(time.Minute)
+	in.take(now)
+	s := snapshotOf(nil, serviceWith("a", 1))
+	s.Datacenter = "dc1"
+	in.putCatalog(s, now)
+	w, _, ok := in.take(now.Add(structureAtMost))
+	if !ok || w.snapshot.Datacenter != "dc1" {
+		t.Fatalf("own datacenter = %q, %v; want dc1", w.snapshot.Datacenter, ok)
+	}
+}
+
 func TestEndpointsOvertakeAStructuralChangeOfAnotherService(t *testing.T) {
 	now := time.Unix(0, 0)
 	in := newInbox()

@@ -33,6 +33,9 @@ type Snapshot struct {
 	// Changed names the services that differ from the snapshot published
 	// before (added, changed, removed), sorted. The first snapshot names all.
 	Changed []string
+	// Datacenter is the own, whose services go without its name; "" where the
+	// source knows of none.
+	Datacenter string
 	// Problems are what the source skipped or had to choose.
 	Problems []mesh.Finding
 }

@@ -14,13 +14,14 @@ import (
 // LastGood is the catalog as it was last published, kept for a start without
 // the source.
 type LastGood struct {
-	At       time.Time // when the source last vouched for it
-	Services []*Service
+	At         time.Time // when the source last vouched for it
+	Datacenter string    // the own, "" unknown
+	Services   []*Service
 }
 
 // Keep takes the synced services of a snapshot; the others are no knowledge.
 func Keep(snap Snapshot, at time.Time) LastGood {
-	kept := LastGood{At: at}
+	kept := LastGood{At: at, Datacenter: snap.Datacenter}
 	for _, s := range snap.Services.All() {
 		if s.Synced {
 			kept.Services = append(kept.Services, s)
@@ -35,15 +36,16 @@ func (g LastGood) Snapshot() Snapshot {
 	for _, s := range g.Services {
 		m[s.Name] = s
 	}
-	return Snapshot{Services: pmap.From(m), Changed: slices.Sorted(maps.Keys(m))}
+	return Snapshot{Services: pmap.From(m), Changed: slices.Sorted(maps.Keys(m)), Datacenter: g.Datacenter}
 }
 
 // The file's form is its own: a field renamed in mesh must not make an older
 // file unreadable.
 type (
 	lastGoodFile struct {
-		At       time.Time     `json:"at"`
-		Services []serviceFile `json:"services"`
+		At         time.Time     `json:"at"`
+		Datacenter string        `json:"datacenter,omitempty"`
+		Services   []serviceFile `json:"services"`
 	}
 	serviceFile struct {
 		Name        string            `json:"name"`
@@ -70,7 +72,7 @@ type (
 
 // Encode writes g as JSON, the same bytes for the same content.
 func Encode(g LastGood) ([]byte, error) {
-	f := lastGoodFile{At: g.At.UTC(), Services: []serviceFile{}}
+	f := lastGoodFile{At: g.At.UTC(), Datacenter: g.Datacenter, Services: []serviceFile{}}
 	for _, s := range g.Services {
 		out := serviceFile{Name: s.Name, Namespace: s.Namespace, Protocol: s.Protocol, HealthCheck: s.HealthCheck, Meta: s.Meta, Endpoints: []endpointFile{}}
 		for _, e := range s.Endpoints {
@@ -101,7 +103,7 @@ func Decode(raw []byte) (LastGood, error) {
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return LastGood{}, fmt.Errorf("decode the catalog's last known good: %w", err)
 	}
-	g := LastGood{At: f.At}
+	g := LastGood{At: f.At, Datacenter: f.Datacenter}
 	seen := map[string]bool{}
 	for _, in := range f.Services {
 		s, err := in.service()

@@ -53,10 +53,14 @@ func TestP4LastKnownGoodComesBackWhole(t *testing.T) {
 			want[name] = anyService(t, name)
 		}
 		at := time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "at"), 0)
-		raw := encode(t, catalog.Keep(catalog.Snapshot{Services: pmap.From(want)}, at))
+		home := rapid.SampledFrom([]string{"", "dc1"}).Draw(t, "own datacenter")
+		raw := encode(t, catalog.Keep(catalog.Snapshot{Services: pmap.From(want), Datacenter: home}, at))
 		good, err := catalog.Decode(raw)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if got := good.Snapshot().Datacenter; got != home {
+			t.Fatalf("the own datacenter is %q, was %q", got, home)
 		}
 		if !good.At.Equal(at) {
 			t.Errorf("at %s, want %s", good.At, at)
