@@ -3,7 +3,6 @@ package compile
 import (
 	"maps"
 	"slices"
-	"sort"
 
 	"meshlite.dev/internal/catalog"
 	"meshlite.dev/internal/mesh"
@@ -24,18 +23,23 @@ func Default() Config { return Config{RootNamespace: "default"} }
 // Compiler holds the compiled mesh and redoes what a change touches. It is
 // not safe for concurrent use; the results are immutable and may be shared.
 type Compiler struct {
-	root string
+	root       string
+	offline    bool   // the documents are all there is to know
+	datacenter string // the own, "" unknown
 
 	base      *layer                 // mesh-default
 	documents pmap.Map[*document]    // by Key.String
 	meshWide  []*document            // those that are a layer of every stack, shadow too
-	targeting map[string][]*document // by service, shadow and not permitted too
+	targeting map[string][]*document // policies by service, shadow and not permitted too
+	routes    map[string][]*document // TrafficRoutes by service, likewise
+	attached  map[string][]*document // policies by the routeKey that they target
 	lastLayer uint64
 
 	services map[string]*entry
+	leading  map[string]map[string]bool // by service key: the services whose routes name it
 	memo     memo
 	model    mesh.Model
-	findings pmap.Map[[]mesh.Finding] // by service; services without any are absent
+	findings pmap.Map[[]note] // by service; services without any are absent
 	started  bool
 }
 
@@ -45,8 +49,8 @@ func New(cfg Config) *Compiler {
 		cfg = Default()
 	}
 	c := &Compiler{
-		root: cfg.RootNamespace, targeting: map[string][]*document{},
-		services: map[string]*entry{}, memo: memo{},
+		root: cfg.RootNamespace, targeting: map[string][]*document{}, routes: map[string][]*document{}, attached: map[string][]*document{},
+		services: map[string]*entry{}, leading: map[string]map[string]bool{}, memo: memo{},
 	}
 	c.base = c.newLayer(levelDefault, nil, settingsOf(policy.MeshDefault()))
 	return c
@@ -58,66 +62,102 @@ func Full(cfg Config, snap catalog.Snapshot, rev policy.Revision) Result {
 	return New(cfg).Update(snap, rev)
 }
 
-// Update compiles what snap.Changed and rev.Changed name; the first call
-// compiles everything. Names that are in neither list keep what they had,
-// even where snap or rev already hold something newer.
+// Update compiles what snap.Changed and rev.Changed name, and what refers to
+// that; the first call compiles everything. Names that are in neither list keep
+// what they had, even where snap or rev already hold something newer.
 func (c *Compiler) Update(snap catalog.Snapshot, rev policy.Revision) Result {
-	stale := map[string]bool{} // services to compile again
-	everything := c.updateDocuments(rev, stale)
-	if everything {
+	stale := map[string]bool{}  // services to compile again
+	relink := map[string]bool{} // services whose routes are to be made again
+	if c.updateDocuments(rev, stale) {
 		for name := range c.services {
 			stale[name] = true
 		}
 	}
-	inputs := snap.Changed
-	if !c.started {
-		inputs = slices.Collect(maps.Keys(maps.Collect(snap.Services.All())))
-		c.started = true
+	if c.datacenter != snap.Datacenter {
+		c.datacenter = snap.Datacenter
+		for name := range c.services {
+			relink[name] = true
+		}
 	}
+	inputs := c.inputs(snap, stale)
 	var changed []string
 	c.model.Services = c.model.Services.Edit(func(set func(string, *mesh.Service), del func(string)) {
-		for _, name := range inputs {
-			delete(stale, name)
-			now, _ := snap.Services.Get(name)
-			if c.compile(name, now, set, del) {
+		// In order, so that a service comes before its likes elsewhere.
+		for _, name := range slices.Sorted(maps.Keys(inputs)) {
+			if c.compile(name, inputs[name], relink) {
+				del(name)
 				changed = append(changed, name)
 			}
 		}
-		for name := range stale {
-			if e, ok := c.services[name]; ok && c.compile(name, e.from, set, del) {
+		for name := range relink {
+			if s, ok := c.link(name); ok {
+				set(name, s)
 				changed = append(changed, name)
 			}
 		}
 	})
-	sort.Strings(changed)
+	slices.Sort(changed)
 	return Result{
 		Model: c.model, Changed: slices.Compact(changed),
 		view: newView(c, snap.Problems, rev.Refused),
 	}
 }
 
-// compile brings one service up to date and reports whether it changed. now
-// is nil when the catalog no longer has it.
-func (c *Compiler) compile(name string, now *catalog.Service, set func(string, *mesh.Service), del func(string)) bool {
-	old := c.services[name]
-	if now == nil {
-		if old == nil {
-			return false
-		}
-		c.memo.release(old.uses)
-		delete(c.services, name)
-		c.findings = c.findings.Delete(name)
-		del(name)
-		return true
+// inputs are the services to compile with what the catalog says of them; nil
+// where it no longer has them.
+func (c *Compiler) inputs(snap catalog.Snapshot, stale map[string]bool) map[string]*catalog.Service {
+	inputs := map[string]*catalog.Service{}
+	if !c.started {
+		c.started = true
+		maps.Insert(inputs, snap.Services.All())
+		return inputs
 	}
-	e := c.build(now, old)
-	c.services[name] = e
-	c.keepFindings(name, e)
-	if old != nil && e.service == old.service {
+	for _, name := range snap.Changed {
+		now, _ := snap.Services.Get(name)
+		inputs[name] = now
+		if old := c.services[name]; (old == nil) != (now == nil) || old != nil && old.from.Namespace != now.Namespace {
+			stale[name] = true
+		}
+	}
+	for name := range stale {
+		if _, ok := inputs[name]; !ok && c.services[name] != nil {
+			inputs[name] = c.services[name].from
+		}
+		for elsewhere := range c.model.Services.Prefix(name + "@") {
+			if _, ok := inputs[elsewhere]; !ok {
+				inputs[elsewhere] = c.services[elsewhere].from
+			}
+		}
+	}
+	return inputs
+}
+
+// compile brings what concerns one service alone up to date, adds the services
+// whose routes depend on that to relink, and reports whether the service went.
+// now is nil when the catalog no longer has it.
+func (c *Compiler) compile(name string, now *catalog.Service, relink map[string]bool) (gone bool) {
+	old := c.services[name]
+	if now == nil && old == nil {
 		return false
 	}
-	set(name, e.service)
-	return true
+	var e *entry
+	if now != nil {
+		e = c.build(now, old)
+		c.services[name] = e
+		relink[name] = true
+	} else {
+		c.refer(name, old.refs, nil)
+		c.memo.release(old.uses)
+		delete(c.services, name)
+		delete(relink, name)
+		c.findings = c.findings.Delete(name)
+	}
+	if !sameFacts(old, e) {
+		for other := range c.leading[name] {
+			relink[other] = true
+		}
+	}
+	return now == nil
 }
 
 func (c *Compiler) keepFindings(name string, e *entry) {

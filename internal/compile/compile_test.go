@@ -23,6 +23,7 @@ type world struct {
 	services map[string]*catalog.Service
 	docs     map[policy.Key]*policy.Document
 	problems []mesh.Finding
+	home     string // the own datacenter
 	refused  []policy.Refusal
 	changed  map[string]bool
 	keys     map[policy.Key]bool
@@ -54,27 +55,51 @@ func (w *world) removeService(name string) {
 	w.changed[name] = true
 }
 
-// policy adds or replaces a document: "namespace/name" and the YAML of its
-// spec. Each change counts a generation.
+// keyOf is the key of "namespace/name".
+func keyOf(kind, name string) policy.Key {
+	namespace, short, _ := strings.Cut(name, "/")
+	return policy.Key{Kind: kind, Namespace: namespace, Name: short}
+}
+
+// policy adds or replaces a ResiliencePolicy: "namespace/name" and the YAML of
+// its spec. Each change counts a generation.
 func (w *world) policy(name, spec string) {
 	w.tb.Helper()
-	namespace, short, _ := strings.Cut(name, "/")
-	key := policy.Key{Kind: "ResiliencePolicy", Namespace: namespace, Name: short}
-	s := &v1alpha1.ResiliencePolicySpec{}
-	if err := yaml.UnmarshalStrict([]byte(spec), s); err != nil {
-		w.tb.Fatalf("%s: %v", name, err)
-	}
+	d := w.document(keyOf(policy.KindResiliencePolicy, name), spec)
+	d.Resilience = &v1alpha1.ResiliencePolicySpec{}
+	w.read(d, spec, d.Resilience)
+}
+
+// route is the same for a TrafficRoute.
+func (w *world) route(name, spec string) {
+	w.tb.Helper()
+	d := w.document(keyOf(policy.KindTrafficRoute, name), spec)
+	d.Route = &v1alpha1.TrafficRouteSpec{}
+	w.read(d, spec, d.Route)
+}
+
+func (w *world) document(key policy.Key, spec string) *policy.Document {
 	generation := int64(1)
 	if old, ok := w.docs[key]; ok {
 		generation = old.Generation + 1
 	}
-	w.docs[key] = &policy.Document{Key: key, Generation: generation, Hash: spec, Source: short + ".yaml", Resilience: s}
 	w.keys[key] = true
+	w.docs[key] = &policy.Document{Key: key, Generation: generation, Hash: spec, Source: key.Name + ".yaml"}
+	return w.docs[key]
 }
 
-func (w *world) removePolicy(name string) {
-	namespace, short, _ := strings.Cut(name, "/")
-	key := policy.Key{Kind: "ResiliencePolicy", Namespace: namespace, Name: short}
+func (w *world) read(d *policy.Document, spec string, into any) {
+	w.tb.Helper()
+	if err := yaml.UnmarshalStrict([]byte(spec), into); err != nil {
+		w.tb.Fatalf("%s: %v", d.Key, err)
+	}
+}
+
+func (w *world) removePolicy(name string) { w.remove(keyOf(policy.KindResiliencePolicy, name)) }
+
+func (w *world) removeRoute(name string) { w.remove(keyOf(policy.KindTrafficRoute, name)) }
+
+func (w *world) remove(key policy.Key) {
 	delete(w.docs, key)
 	w.keys[key] = true
 }
@@ -82,7 +107,7 @@ func (w *world) removePolicy(name string) {
 // take returns the inputs with what changed since the last take.
 func (w *world) take() (catalog.Snapshot, policy.Revision) {
 	w.steps++
-	snap := catalog.Snapshot{Services: pmap.From(w.services), Changed: slices.Sorted(maps.Keys(w.changed)), Problems: w.problems}
+	snap := catalog.Snapshot{Services: pmap.From(w.services), Changed: slices.Sorted(maps.Keys(w.changed)), Problems: w.problems, Datacenter: w.home}
 	rev := policy.Revision{Hash: fmt.Sprint("revision ", w.steps), Refused: w.refused}
 	rev.Documents = slices.Collect(maps.Values(w.docs))
 	slices.SortFunc(rev.Documents, func(a, b *policy.Document) int { return strings.Compare(a.Key.String(), b.Key.String()) })

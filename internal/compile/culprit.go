@@ -7,11 +7,11 @@ import (
 	"meshlite.dev/internal/policy"
 )
 
-// culprit is the document to blame for a rule that m breaks: the most specific
-// one of which a value named by the rule is in force, else a value of the same
-// section, else the most specific one at all. It is nil where no document is
-// left in the stack.
-func culprit(m *merged) *document {
+// culprit is the layer to blame for a rule that m breaks: of the most specific
+// document of which a value named by the rule is in force, else a value of the
+// same section, else of the most specific one at all. It is nil where no
+// document is left in the stack.
+func culprit(m *merged) *layer {
 	for _, involved := range []func(*merged, *layer, policy.FieldError) bool{namedByRule, inSectionOfRule, always} {
 		for _, l := range slices.Backward(m.stack.layers) {
 			if l.doc == nil {
@@ -19,7 +19,7 @@ func culprit(m *merged) *document {
 			}
 			for _, f := range m.faults {
 				if involved(m, l, f) {
-					return l.doc
+					return l
 				}
 			}
 		}

@@ -30,7 +30,7 @@ func (l *lines) ejection(u use, s *mesh.Service) {
 		r.Message, r.Hint = total(o, hosts)
 	}
 	if r.Message != "" {
-		l.add(r.Finding)
+		l.add(note{Finding: r.Finding})
 	}
 }
 

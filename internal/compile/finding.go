@@ -9,59 +9,63 @@ import (
 )
 
 // serviceFindings says what an operator should look at about one service. It
-// is worked out when the service is compiled and kept with it.
-func (c *Compiler) serviceFindings(e *entry) []mesh.Finding {
-	l := lines{service: e.service.Name, said: map[mesh.Finding]bool{}}
+// is worked out when the service is linked and kept with it.
+func (c *Compiler) serviceFindings(e *entry) []note {
+	plain, datacenter := mesh.SplitServiceKey(e.service.Name)
+	l := lines{service: e.service.Name, said: map[note]bool{}}
+	likeHere := datacenter != "" && c.services[plain] != nil // what is about both is said there
 	for _, u := range e.uses {
-		switch {
-		case u.role == shadowed:
-			l.shadow(u, e.breaks(u.caller) || e.breaks(""))
-		case u.role == broken:
-			l.broken(u, e.kept(u.caller))
-		case u.role.effective():
-			l.remarks(u)
+		l.route = e.routeName(u.role)
+		if u.rule == "" && u.role.effective() {
 			l.ejection(u, e.service)
 		}
-		if u.role == broken || u.role == inForce {
+		switch {
+		case u.role == broken:
+			l.broken(u, e.kept(u))
+		case likeHere:
+			continue
+		case u.role == shadowed:
+			l.shadow(u, e.breaks(u.caller) || e.breaks("") || u.rule != "" && e.shadowBreaks(u.caller))
+		case u.role.effective():
+			l.remarks(u)
+		}
+		if !likeHere && (u.role == broken || u.role == inForce) {
 			l.conflicts(u)
 		}
 	}
-	for _, d := range c.targeting[e.service.Name] {
-		if !d.reserved() && !d.permitted(c.root, e.service.Namespace) {
-			l.add(c.notPermitted(d, e.service.Namespace))
+	if likeHere {
+		return l.out
+	}
+	for _, d := range slices.Concat(c.targeting[plain], c.routes[plain]) {
+		if !d.reserved() && !d.permitted(c.root, e.namespace) {
+			l.add(note{Finding: c.notPermitted(d, e.namespace), target: "Service/" + plain})
 		}
+	}
+	if datacenter == "" {
+		c.routeFindings(&l, e)
 	}
 	return l.out
 }
 
-// lines gathers findings without repetitions.
-type lines struct {
-	service string
-	said    map[mesh.Finding]bool
-	out     []mesh.Finding
-}
-
-// add appends f; what is only about one caller, and already said about all,
-// is left out.
-func (l *lines) add(f mesh.Finding) {
-	f.Service = l.service
-	l.put(f)
-}
-
-func (l *lines) put(f mesh.Finding) {
-	if !l.said[f] {
-		l.said[f] = true
-		l.out = append(l.out, f)
+// routeName is the name of the TrafficRoute that a use takes into account.
+func (e *entry) routeName(r role) string {
+	d := e.route
+	if r == shadowed {
+		d = e.preview
 	}
+	if d == nil {
+		return ""
+	}
+	return d.Name
 }
 
 func (l *lines) remarks(u use) {
 	for _, r := range u.findings {
 		if r.meshWide {
-			l.put(r.Finding)
+			l.put(note{Finding: r.Finding})
 			continue
 		}
-		l.add(r.Finding)
+		l.add(note{Finding: r.Finding})
 	}
 }
 
@@ -70,31 +74,38 @@ func (l *lines) remarks(u use) {
 func (l *lines) conflicts(u use) {
 	for _, c := range u.merged.conflicts {
 		if c.loser.level > levelMesh && !c.loser.doc.shadow && !c.winner.doc.shadow {
-			l.add(conflicted(c))
+			l.add(note{Finding: conflicted(c), target: l.target(c.loser)})
 		}
 	}
 }
 
 func conflicted(c conflict) mesh.Finding {
+	hint := "set the field in one of the two documents"
+	if c.loser.level < levelRoute {
+		hint += ", or part their callers with `from`"
+	}
 	return mesh.Finding{
 		Code: mesh.CodeConflicted, Severity: mesh.Warning,
 		Document: c.loser.ref().String(), Path: c.loser.path(c.leaf),
 		Message: fmt.Sprintf("%s sets this field for the same callers and wins: its namespace/name is lower", c.winner.ref()),
-		Hint:    "set the field in one of the two documents, or part their callers with `from`",
+		Hint:    hint,
 	}
 }
 
 // broken reports a stack that breaks a rule across fields. kept says what is
 // in force instead.
 func (l *lines) broken(u use, kept string) {
+	guilty := culprit(u.merged)
+	if guilty == nil {
+		return
+	}
 	for _, f := range u.faults {
-		l.add(mesh.Finding{
+		l.add(note{target: l.target(guilty), Finding: mesh.Finding{
 			Code: mesh.CodeInvalidMerge, Severity: mesh.Error,
-			Document: culprit(u.merged).Ref().String(), Path: "spec." + f.Path,
-			Message: fmt.Sprintf("%s%s; merged from %s%s; %s",
-				valueOf(f.Value), f.Reason, named(u.effective), forCaller(u.caller), kept),
-			Hint: "change one of these documents so that the fields agree",
-		})
+			Document: guilty.ref().String(), Path: guilty.at + f.Path,
+			Message: fmt.Sprintf("%s%s; merged from %s%s; %s", valueOf(f.Value), f.Reason, named(u.effective), u.where(), kept),
+			Hint:    "change one of these documents so that the fields agree",
+		}})
 	}
 }
 
@@ -105,11 +116,16 @@ func valueOf(v string) string {
 	return v + ": "
 }
 
-func forCaller(caller string) string {
-	if caller == "" {
-		return ""
+// where says which calls a use is about.
+func (u use) where() string {
+	var out string
+	if u.rule != "" {
+		out = " in rule " + u.rule
 	}
-	return " for calls from " + caller
+	if u.caller != "" {
+		out += " for calls from " + u.caller
+	}
+	return out
 }
 
 // named lists the documents that took part, mesh-default first.
@@ -121,59 +137,66 @@ func named(e *mesh.Effective) string {
 	return strings.Join(names, ", ")
 }
 
-// kept says what stays in force for caller while its stack breaks a rule.
-func (e *entry) kept(caller string) string {
-	for _, u := range e.uses {
-		if u.caller == caller && u.role.effective() {
-			return "in force stays " + named(u.effective)
-		}
+// kept says what stays in force while a stack breaks a rule.
+func (e *entry) kept(broken use) string {
+	if u, ok := e.effective(broken.caller, broken.rule); ok {
+		return "in force stays " + named(u.effective)
 	}
 	return ""
 }
 
-// breaks reports whether caller's stack breaks a rule without any shadow.
+// breaks reports whether a stack of caller's breaks a rule without any shadow.
 func (e *entry) breaks(caller string) bool {
 	return slices.ContainsFunc(e.uses, func(u use) bool { return u.caller == caller && u.role == broken })
 }
 
+// shadowBreaks reports whether the service's own stack breaks a rule with the
+// documents in shadow: its rules then do too.
+func (e *entry) shadowBreaks(caller string) bool {
+	return slices.ContainsFunc(e.uses, func(u use) bool {
+		return u.caller == caller && u.rule == "" && u.role == shadowed && len(u.faults) > 0
+	})
+}
+
 // shadow reports what documents in shadow would break or fight over. already
-// is true where the documents in force break a rule themselves.
+// is true where that is not theirs alone.
 func (l *lines) shadow(u use, already bool) {
-	const prefix = "in shadow, if enforced: "
 	for _, c := range u.merged.conflicts {
 		if c.loser.doc.shadow || c.winner.doc.shadow {
-			f := conflicted(c)
-			f.Severity, f.Message = mesh.Info, prefix+f.Message
-			l.add(f)
+			l.add(note{Finding: conflicted(c), target: l.target(c.loser)}.inShadow(mesh.Info))
 		}
 	}
-	if already {
+	guilty := shadowOf(u.stack)
+	if already || guilty == nil {
 		return
 	}
 	for _, f := range u.faults {
-		l.add(mesh.Finding{
-			Code: mesh.CodeInvalidMerge, Severity: mesh.Warning,
-			Document: shadowOf(u.stack).Ref().String(), Path: "spec." + f.Path,
-			Message: fmt.Sprintf("%s%s%s; merged from %s%s", prefix, valueOf(f.Value), f.Reason, named(u.effective), forCaller(u.caller)),
+		l.add(note{target: l.target(guilty), Finding: mesh.Finding{
+			Code: mesh.CodeInvalidMerge, Document: guilty.ref().String(), Path: guilty.at + f.Path,
+			Message: fmt.Sprintf("%s%s; merged from %s%s", valueOf(f.Value), f.Reason, named(u.effective), u.where()),
 			Hint:    "change the document before its effect becomes enforce",
-		})
+		}}.inShadow(mesh.Warning))
 	}
 }
 
-// shadowOf is the most specific document in shadow.
-func shadowOf(s stack) *document {
+// shadowOf is the most specific layer of a document in shadow.
+func shadowOf(s stack) *layer {
 	for _, l := range slices.Backward(s.layers) {
 		if l.doc != nil && l.doc.shadow {
-			return l.doc
+			return l
 		}
 	}
 	return nil
 }
 
 func (c *Compiler) notPermitted(d *document, namespace string) mesh.Finding {
+	path := "spec.targetRefs"
+	if d.route != nil {
+		path = "spec.service"
+	}
 	return mesh.Finding{
 		Code: mesh.CodeNotPermitted, Severity: mesh.Error,
-		Document: d.Ref().String(), Path: "spec.targetRefs",
+		Document: d.Ref().String(), Path: path,
 		Message: fmt.Sprintf("namespace %s may not target a service of namespace %s; the document is not applied to it", d.Namespace, namespace),
 		Hint:    fmt.Sprintf("move the document to namespace %s or to the root namespace %s, or set the service's meta namespace", namespace, c.root),
 	}

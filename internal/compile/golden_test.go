@@ -2,6 +2,7 @@ package compile_test
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"maps"
@@ -17,7 +18,6 @@ import (
 	"meshlite.dev/internal/compile"
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/policy"
-	"meshlite.dev/internal/policy/v1alpha1"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -58,6 +58,8 @@ func (w *world) readCatalog(path string) {
 		Name, Namespace string
 		Protocol        mesh.Protocol
 		Instances       int
+		Waiting         bool // not synced
+		Tags            [][]string
 		HealthCheck     *mesh.HealthCheck
 	}
 	if err := yaml.UnmarshalStrict(raw, &services); err != nil {
@@ -65,7 +67,10 @@ func (w *world) readCatalog(path string) {
 	}
 	for _, s := range services {
 		w.service(s.Name, s.Instances, func(c *catalog.Service) {
-			c.Namespace, c.HealthCheck = s.Namespace, s.HealthCheck
+			c.Namespace, c.HealthCheck, c.Synced = s.Namespace, s.HealthCheck, !s.Waiting
+			for i, tags := range s.Tags {
+				c.Endpoints[i].Tags = tags
+			}
 			if s.Protocol != "" {
 				c.Protocol = s.Protocol
 			}
@@ -83,17 +88,32 @@ func (w *world) readPolicies(path string) {
 		if len(part) == 0 {
 			continue
 		}
-		var doc v1alpha1.ResiliencePolicy
+		var doc struct {
+			Kind     string
+			Metadata metav1
+			Spec     any
+		}
 		if err := yaml.UnmarshalStrict(part, &doc); err != nil {
 			w.tb.Fatal(err)
 		}
-		key := policy.Key{Kind: "ResiliencePolicy", Namespace: "default", Name: doc.Name}
-		if doc.Namespace != "" {
-			key.Namespace = doc.Namespace
+		spec, err := yaml.Marshal(doc.Spec)
+		if err != nil {
+			w.tb.Fatal(err)
 		}
-		w.docs[key] = &policy.Document{Key: key, Generation: max(doc.Generation, 1), Resilience: &doc.Spec}
-		w.keys[key] = true
+		name := cmp.Or(doc.Metadata.Namespace, "default") + "/" + doc.Metadata.Name
+		kind := cmp.Or(doc.Kind, policy.KindResiliencePolicy)
+		if kind == policy.KindTrafficRoute {
+			w.route(name, string(spec))
+		} else {
+			w.policy(name, string(spec))
+		}
+		w.docs[keyOf(kind, name)].Generation = max(doc.Metadata.Generation, 1)
 	}
+}
+
+type metav1 struct {
+	Name, Namespace string
+	Generation      int64
 }
 
 // report writes down all of a result; the fields that have built-in values
@@ -107,13 +127,17 @@ func report(r compile.Result, all bool) string {
 		}
 		for _, d := range destinations {
 			fmt.Fprintf(&b, "service %s, namespace %s, caller %q, %s\n", name, s.Namespace, d.Caller, d.Protocol)
+			if len(s.Subsets) > 0 {
+				fmt.Fprintf(&b, "  subsets %+v\n", s.Subsets)
+			}
 			fmt.Fprintf(&b, "  route %s, cluster %s, limits %s, timeouts %s, rate limit %s, all %v\n",
 				d.Route, d.Cluster, d.LimitsBy, d.TimeoutsBy, d.RateLimitBy, d.Documents)
 			for _, f := range compile.Explain(d) {
 				if all || !strings.HasPrefix(f.Origin.Why, "built-in") || f.Value != compile.None && strings.HasPrefix(f.Path, "healthCheck.") {
-					fmt.Fprintf(&b, "  %s = %s (%s, %s%s)%s\n", f.Path, f.Value, f.Origin.DocumentRef, f.Origin.Why, at(f.Origin.Path), lost(f.Origin.Lost))
+					b.WriteString("  " + fieldLine(f))
 				}
 			}
+			reportRoutes(&b, d)
 		}
 	}
 	for _, f := range r.Findings() {
@@ -121,6 +145,69 @@ func report(r compile.Result, all bool) string {
 	}
 	for _, s := range r.Documents() {
 		fmt.Fprintf(&b, "%s targets %v: %s %s\n", s.Document.Ref(), s.Targets, s.Accepted, s.Message)
+	}
+	return b.String()
+}
+
+func fieldLine(f compile.Field) string {
+	return fmt.Sprintf("%s = %s (%s, %s%s)%s\n", f.Path, f.Value, f.Origin.DocumentRef, f.Origin.Why, at(f.Origin.Path), lost(f.Origin.Lost))
+}
+
+// reportRoutes writes down the rules of d, and of their resilience what is not
+// the service's own.
+func reportRoutes(b *strings.Builder, d *mesh.Destination) {
+	if d.Routes == nil {
+		return
+	}
+	fmt.Fprintf(b, "  rules of %s\n", d.Routes.By)
+	for i := range d.Routes.Rules {
+		r := &d.Routes.Rules[i]
+		fmt.Fprintf(b, "    rule %q%s\n", r.Name, actions(*r))
+		if r.Resilience == d.Effective {
+			continue
+		}
+		fmt.Fprintf(b, "      timeouts %s, rate limit %s, all %v\n", r.Resilience.TimeoutsBy, r.Resilience.RateLimitBy, r.Resilience.Documents)
+		own := compile.Explain(d)
+		for k, f := range compile.Explain(&mesh.Destination{Caller: d.Caller, Protocol: d.Protocol, Effective: r.Resilience}) {
+			if line := fieldLine(f); line != fieldLine(own[k]) {
+				b.WriteString("      " + line)
+			}
+		}
+	}
+}
+
+// actions is a rule without its name and resilience, what is absent left out.
+func actions(r mesh.Rule) string {
+	var b strings.Builder
+	states := map[mesh.PoolState]string{mesh.Missing: " missing", mesh.NotSynced: " not synced"}
+	for _, m := range r.Matches {
+		path := mesh.ValueMatch{}
+		if m.Path != nil {
+			path = *m.Path
+		}
+		fmt.Fprintf(&b, "\n      match path %+v, method %q, headers %+v, query %+v", path, m.Method, m.Headers, m.Query)
+	}
+	for _, p := range r.Backends {
+		fmt.Fprintf(&b, "\n      backend %s weight %d%s", p.Pool, p.Weight, states[p.State])
+	}
+	for _, p := range r.Failover {
+		fmt.Fprintf(&b, "\n      failover %s%s", p, states[p.State])
+	}
+	for _, p := range r.Mirrors {
+		fmt.Fprintf(&b, "\n      mirror %s %d millionths%s", p.Pool, p.Millionths, states[p.State])
+	}
+	for _, part := range []struct {
+		what  string
+		value any
+		set   bool
+	}{
+		{"request headers", r.RequestHeaders, !r.RequestHeaders.Empty()}, {"response headers", r.ResponseHeaders, !r.ResponseHeaders.Empty()},
+		{"redirect", r.Redirect, r.Redirect != nil}, {"answer", r.Direct, r.Direct != nil},
+		{"rewrite", r.Rewrite, r.Rewrite != nil}, {"fault", r.Fault, r.Fault != nil}, {"hash", r.Hash, len(r.Hash) > 0},
+	} {
+		if part.set {
+			fmt.Fprintf(&b, "\n      %s %+v", part.what, part.value)
+		}
 	}
 	return b.String()
 }

@@ -20,10 +20,11 @@ var harmless = []string{
 	`limits: {connections: 7}`, `limits: {requests: 8}, timeouts: {connect: 1s}`, `retry: {attempts: 1, methods: [POST], retryOn: [5xx]}`,
 	`connection: {protocol: grpc}`, `rateLimit: {perCaller: {requests: 5, per: 1s, burst: 5}}`, `timeouts: {request: 20s}`,
 	`outlierDetection: {maxEjectionPercent: 100, panicThresholdPercent: 0}`,
+	`loadBalancing: {type: RingHash, hash: [{header: x-user}, {query: q}]}`, `loadBalancing: {hash: [{query: q}, {sourceIP: true}]}`,
 }
 
 var (
-	serviceNames = []string{"a", "b", "c", "d"}
+	serviceNames = []string{"a", "b", "c", "d", "a@dc1", "a@dc2", "b@dc2"}
 	namespaces   = []string{"default", "team"}
 	targetings   = []string{
 		`targetRefs: [{kind: Mesh}]`,
@@ -33,34 +34,69 @@ var (
 		`targetRefs: [{kind: Service, name: a}], from: [{service: b}, {service: c}]`,
 		`targetRefs: [{kind: Service, name: c}], effect: shadow`,
 		`targetRefs: [{kind: Mesh}], effect: shadow`,
-		`targetRefs: [{kind: TrafficRoute, name: a}]`,
+		`targetRefs: [{kind: TrafficRoute, name: x}]`,
+		`targetRefs: [{kind: TrafficRoute, name: x, sectionName: one}]`,
+		`targetRefs: [{kind: TrafficRoute, name: y, sectionName: two}, {kind: TrafficRoute, name: y}, {kind: Service, name: d}]`,
+		`targetRefs: [{kind: TrafficRoute, name: y, sectionName: one}], effect: shadow`,
+	}
+	routings = []string{
+		`rules: [{name: one, matches: [{path: {type: Prefix, value: /x}}]}]`,
+		`rules: [{name: one, backends: [{subset: v1, weight: 9}, {service: b, subset: v2}], failover: [{datacenter: dc2}, {service: c}]}]`,
+		`rules: [{name: two, backends: [{service: c}, {service: d, weight: 0}], filters: {mirrors: [{service: b}]}, retry: {attempts: 1}}, {name: one}]`,
+		`rules: [{name: two, backends: [{datacenter: dc1}, {service: b, datacenter: dc2, subset: v1}], timeouts: {request: 18s}}]`,
+		`rules: [{name: one, filters: {directResponse: {status: 503}}}, {name: two, retry: {attempts: 3}}]`,
+	}
+	subsettings = []string{
+		``, `subsets: [{name: v1, tags: [v1]}], `, `subsets: [{name: v2, tags: [v2], meta: {track: beta}}, {name: v1, meta: {v: one}}], `,
 	}
 )
 
 // step changes the world at random.
 func (w *world) step(t *rapid.T, specs []string) {
-	if rapid.Bool().Draw(t, "catalog") {
+	remove := func() bool { return rapid.IntRange(0, 3).Draw(t, "remove") == 0 }
+	switch rapid.IntRange(0, 5).Draw(t, "what") {
+	case 0, 1:
 		name := rapid.SampledFrom(serviceNames).Draw(t, "service")
-		if _, ok := w.services[name]; ok && rapid.IntRange(0, 3).Draw(t, "remove") == 0 {
+		if _, ok := w.services[name]; ok && remove() {
 			w.removeService(name)
 			return
 		}
-		w.service(name, rapid.IntRange(0, 3).Draw(t, "instances"), func(s *catalog.Service) {
-			s.Namespace = rapid.SampledFrom([]string{"", "default", "team"}).Draw(t, "namespace")
-			s.Protocol = rapid.SampledFrom([]mesh.Protocol{mesh.HTTP1, mesh.GRPC, mesh.TCP}).Draw(t, "protocol")
-			s.Synced = rapid.Bool().Draw(t, "synced")
-			if rapid.Bool().Draw(t, "check") {
-				s.HealthCheck = someCheck()
-			}
-		})
-		return
+		w.service(name, rapid.IntRange(0, 3).Draw(t, "instances"), w.some(t))
+	case 2, 3:
+		name := rapid.SampledFrom(namespaces).Draw(t, "policy namespace") + "/" + rapid.SampledFrom([]string{"p", "q", "r"}).Draw(t, "policy")
+		if remove() {
+			w.removePolicy(name)
+			return
+		}
+		w.policy(name, "{"+rapid.SampledFrom(targetings).Draw(t, "target")+", "+rapid.SampledFrom(specs).Draw(t, "spec")+"}")
+	case 4:
+		name := rapid.SampledFrom(namespaces).Draw(t, "route namespace") + "/" + rapid.SampledFrom([]string{"x", "y"}).Draw(t, "route")
+		if remove() {
+			w.removeRoute(name)
+			return
+		}
+		w.route(name, "{service: "+rapid.SampledFrom(serviceNames[:4]).Draw(t, "routed")+", "+
+			rapid.SampledFrom([]string{"", "", "effect: shadow, "}).Draw(t, "effect")+
+			rapid.SampledFrom(subsettings).Draw(t, "subsets")+rapid.SampledFrom(routings).Draw(t, "rules")+"}")
+	case 5:
+		w.home = rapid.SampledFrom([]string{"", "dc1", "dc2"}).Draw(t, "own datacenter")
 	}
-	name := rapid.SampledFrom(namespaces).Draw(t, "policy namespace") + "/" + rapid.SampledFrom([]string{"p", "q", "r"}).Draw(t, "policy")
-	if rapid.IntRange(0, 3).Draw(t, "remove") == 0 {
-		w.removePolicy(name)
-		return
+}
+
+// some makes a service one at random.
+func (w *world) some(t *rapid.T) func(*catalog.Service) {
+	return func(s *catalog.Service) {
+		s.Namespace = rapid.SampledFrom([]string{"", "default", "team"}).Draw(t, "namespace")
+		s.Protocol = rapid.SampledFrom([]mesh.Protocol{mesh.HTTP1, mesh.HTTP1, mesh.GRPC, mesh.TCP}).Draw(t, "protocol")
+		s.Synced = rapid.IntRange(0, 3).Draw(t, "synced") > 0
+		if rapid.Bool().Draw(t, "check") {
+			s.HealthCheck = someCheck()
+		}
+		for i := range s.Endpoints {
+			s.Endpoints[i].Tags = rapid.SampledFrom([][]string{nil, {"v1"}, {"v1", "v2"}}).Draw(t, "tags")
+			s.Endpoints[i].Meta = rapid.SampledFrom([]map[string]string{nil, {"track": "beta"}, {"v": "one"}}).Draw(t, "meta")
+		}
 	}
-	w.policy(name, "{"+rapid.SampledFrom(targetings).Draw(t, "target")+", "+rapid.SampledFrom(specs).Draw(t, "spec")+"}")
 }
 
 func TestUpdateEqualsFull(t *testing.T) {
@@ -92,7 +128,8 @@ func picture(r compile.Result) map[string]any {
 	}
 	var statuses []string
 	for _, s := range r.Documents() {
-		statuses = append(statuses, fmt.Sprint(s.Key, s.Targets, s.Shadow, s.Accepted, s.Message))
+		s.Document = nil
+		statuses = append(statuses, fmt.Sprintf("%+v", s))
 	}
 	return map[string]any{"services": services, "findings": r.Findings(), "documents": statuses, "revision": r.Model.Revision}
 }

@@ -93,19 +93,56 @@ func (c *Compiler) index(d *document, stale map[string]bool) {
 	if d.forMesh(c.root) {
 		c.meshWide = append(c.meshWide, d)
 	}
+	into := c.targeting
+	if d.route != nil {
+		into = c.routes
+	}
 	for service := range d.services {
-		c.targeting[service] = append(c.targeting[service], d)
+		into[service] = append(into[service], d)
 		stale[service] = true
+	}
+	for name := range d.trafficRoutes {
+		key := routeKey(d.Namespace, name)
+		c.attached[key] = append(c.attached[key], d)
+		c.staleRoute(key, stale)
 	}
 }
 
 func (c *Compiler) unindex(d *document, stale map[string]bool) {
-	same := func(o *document) bool { return o == d }
-	c.meshWide = slices.DeleteFunc(c.meshWide, same)
+	c.meshWide = slices.DeleteFunc(c.meshWide, func(o *document) bool { return o == d })
+	from := c.targeting
+	if d.route != nil {
+		from = c.routes
+	}
 	for service := range d.services {
 		stale[service] = true
-		if c.targeting[service] = slices.DeleteFunc(c.targeting[service], same); len(c.targeting[service]) == 0 {
-			delete(c.targeting, service)
-		}
+		drop(from, service, d)
+	}
+	for name := range d.trafficRoutes {
+		key := routeKey(d.Namespace, name)
+		drop(c.attached, key, d)
+		c.staleRoute(key, stale)
+	}
+}
+
+// drop takes d from the list under key.
+func drop(lists map[string][]*document, key string, d *document) {
+	lists[key] = slices.DeleteFunc(lists[key], func(o *document) bool { return o == d })
+	if len(lists[key]) == 0 {
+		delete(lists, key)
+	}
+}
+
+// routeKey is the Key.String of a TrafficRoute. Policies reach those of their
+// own namespace alone.
+func routeKey(namespace, name string) string {
+	return policy.Key{Kind: policy.KindTrafficRoute, Namespace: namespace, Name: name}.String()
+}
+
+// staleRoute adds the service of a TrafficRoute to stale. One that comes or
+// goes in the same update adds it itself.
+func (c *Compiler) staleRoute(key string, stale map[string]bool) {
+	if d, ok := c.documents.Get(key); ok && d.route != nil {
+		stale[d.route.service] = true
 	}
 }

@@ -16,6 +16,9 @@ const (
 	levelMesh
 	levelService
 	levelServiceFrom
+	levelRoute  // a policy that targets the TrafficRoute
+	levelRule   // a policy that targets one rule of it
+	levelInline // the rule itself
 )
 
 // layer is what one source says about a destination. Immutable once made.
@@ -23,6 +26,8 @@ type layer struct {
 	id       uint64 // unique within a Compiler; 0 for the catalog's
 	level    level
 	doc      *document         // nil for mesh-default and the catalog
+	at       string            // where in the document the settings stand: "spec.", "spec.rules[2]."
+	rule     string            // of levelRule and levelInline
 	settings []setting         // in schema order
 	check    *mesh.HealthCheck // of levelCatalog, instead of an id
 
@@ -65,7 +70,7 @@ func (l *layer) path(i int) string {
 	if l.doc == nil {
 		return ""
 	}
-	return "spec." + schema[i].path
+	return l.at + schema[i].path
 }
 
 // why tells a reader of `policy explain` what the layer's rank is.
@@ -79,7 +84,13 @@ func (l *layer) why(caller string) string {
 		return "Mesh"
 	case levelService:
 		return "Service"
-	default:
+	case levelServiceFrom:
 		return "Service, from " + caller
+	case levelRoute:
+		return "TrafficRoute"
+	case levelRule:
+		return "rule " + l.rule
+	default:
+		return "rule " + l.rule + ", inline"
 	}
 }

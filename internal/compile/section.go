@@ -59,6 +59,13 @@ func sectionOf(path string) section {
 	}
 }
 
+// onRules reports whether a field may be set for a TrafficRoute or a rule: those
+// that live in the routes alone. A hash and a protocol belong to the cluster as
+// well, which all rules share.
+func onRules(leaf int) bool {
+	return sections[leaf]&inRoute != 0 && sections[leaf]&inCluster == 0
+}
+
 // attribute names the documents that took part: those of which a value is in
 // force, and for each section the most specific of them.
 func (m *merged) attribute() {

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -10,15 +11,24 @@ import (
 
 // entry is one compiled service with what it was made of.
 type entry struct {
-	from    *catalog.Service
+	from      *catalog.Service
+	namespace string
+	// route is the TrafficRoute in force, preview the one that would be if
+	// nothing were in shadow; nil: none. tcp says that the service can have none.
+	route, preview *document
+	tcp            bool
+	uses           []use
+	facts          *facts
+	// What routes and facts of other services had a say in, made by link.
 	service *mesh.Service
-	uses    []use
+	refs    []string // the service keys that its routes name, sorted
 }
 
 // use is a merged result that an entry needs: its own, or one that was only
 // looked at.
 type use struct {
 	caller string // "" for the default
+	rule   string // of the TrafficRoute; "" for the service itself
 	role   role
 	*merged
 }
@@ -37,42 +47,67 @@ const (
 // effective reports whether the use decides what a caller gets.
 func (r role) effective() bool { return r <= cutDown }
 
-// build compiles one service. old is what it was before, nil when new.
+// build compiles what does not depend on other services. old is what the
+// service was before, nil when new.
 func (c *Compiler) build(from *catalog.Service, old *entry) *entry {
-	e := &entry{from: from}
-	ns := c.namespace(from)
-	docs := c.documentsFor(from.Name, ns)
-	e.uses = c.decide(e.uses, c.stackOf(from, "", docs, false), old)
-	callers := callersIn(docs, false)
-	for _, caller := range callers {
-		e.uses = c.decide(e.uses, c.stackOf(from, caller, docs, false), old)
+	plain, datacenter := mesh.SplitServiceKey(from.Name)
+	e := &entry{from: from, namespace: c.namespace(from, plain)}
+	docs := c.documentsFor(plain, e.namespace)
+	for _, caller := range append([]string{""}, callersIn(docs, false)...) {
+		e.uses = c.decide(e.uses, c.stackOf(from, caller, docs, false), "", old)
 	}
-	if slices.ContainsFunc(docs, func(d *document) bool { return d.shadow }) {
-		for _, caller := range append([]string{""}, callersIn(docs, true)...) {
-			e.uses = append(e.uses, use{caller, shadowed, c.memo.acquire(c.stackOf(from, caller, docs, true))})
-		}
+	base, _ := e.effective("", "")
+	e.tcp = !base.protocol.HTTP()
+	if !e.tcp {
+		e.route, e.preview = c.routeOf(plain, e.namespace, false), c.routeOf(plain, e.namespace, true)
 	}
-	e.service = &mesh.Service{
-		Name: from.Name, Namespace: ns, Synced: from.Synced, Endpoints: from.Endpoints,
+	if datacenter == "" {
+		c.decideRules(e, old)
 	}
-	e.destinations(old)
+	c.lookAhead(e, docs, datacenter == "")
+	e.facts = e.newFacts()
 	if old != nil {
-		c.memo.release(old.uses)
-		if same(old.service, e.service) {
-			e.service = old.service
+		e.service, e.refs = old.service, old.refs
+		if e.facts.equal(old.facts) {
+			e.facts = old.facts
 		}
+		c.memo.release(old.uses)
 	}
 	return e
 }
 
-func (c *Compiler) namespace(s *catalog.Service) string {
-	if s.Namespace == "" {
-		return c.root
+// lookAhead adds what the stacks would come to if nothing were in shadow.
+func (c *Compiler) lookAhead(e *entry, docs []*document, withRules bool) {
+	var rules []rule
+	ahead := slices.ContainsFunc(docs, func(d *document) bool { return d.shadow })
+	if withRules && e.preview != nil {
+		rules = e.preview.route.rules
+		ahead = ahead || e.preview.shadow || slices.ContainsFunc(c.attached[e.preview.Key.String()], func(d *document) bool { return d.shadow })
 	}
-	return s.Namespace
+	if !ahead {
+		return
+	}
+	for _, caller := range append([]string{""}, callersIn(docs, true)...) {
+		s := c.stackOf(e.from, caller, docs, true)
+		e.uses = append(e.uses, use{caller, "", shadowed, c.memo.acquire(s)})
+		for i := range rules {
+			if more := c.layersOn(e.preview, &rules[i], true); len(more) > 0 {
+				e.uses = append(e.uses, use{caller, rules[i].Name, shadowed, c.memo.acquire(s.with(more))})
+			}
+		}
+	}
 }
 
-// documentsFor lists the documents that may say something about a service,
+// namespace is the owner of a service's policies. A service of another
+// datacenter has that of its like here, whose documents are meant for both.
+func (c *Compiler) namespace(s *catalog.Service, plain string) string {
+	if e := c.services[plain]; e != nil && plain != s.Name {
+		return e.namespace
+	}
+	return cmp.Or(s.Namespace, c.root)
+}
+
+// documentsFor lists the policies that may say something about a service,
 // those in force and those in shadow.
 func (c *Compiler) documentsFor(service, namespace string) []*document {
 	docs := slices.Clone(c.meshWide)
@@ -103,6 +138,7 @@ func (c *Compiler) stackOf(s *catalog.Service, caller string, docs []*document, 
 	if s.HealthCheck != nil {
 		layers = append(layers, &layer{level: levelCatalog, settings: checkSettings(*s.HealthCheck), check: s.HealthCheck})
 	}
+	plain, _ := mesh.SplitServiceKey(s.Name)
 	for _, d := range docs {
 		if d.shadow && !shadow {
 			continue
@@ -110,7 +146,7 @@ func (c *Compiler) stackOf(s *catalog.Service, caller string, docs []*document, 
 		if d.forMesh(c.root) {
 			layers = append(layers, d.mesh)
 		}
-		if d.service != nil && d.targetsService(s.Name) && (len(d.from) == 0 || slices.Contains(d.from, caller)) {
+		if d.service != nil && d.targetsService(plain) && (len(d.from) == 0 || slices.Contains(d.from, caller)) {
 			layers = append(layers, d.service)
 		}
 	}
@@ -121,83 +157,52 @@ func (c *Compiler) stackOf(s *catalog.Service, caller string, docs []*document, 
 // decide appends what is in force for s to uses. A stack that breaks a rule
 // is not used: what was in force before stays, and where nothing complete was,
 // the stack without the documents that break it.
-func (c *Compiler) decide(uses []use, s stack, old *entry) []use {
+func (c *Compiler) decide(uses []use, s stack, rule string, old *entry) []use {
 	m := c.memo.acquire(s)
 	if len(m.faults) == 0 {
-		return append(uses, use{s.caller, inForce, m})
+		return append(uses, use{s.caller, rule, inForce, m})
 	}
-	uses = append(uses, use{s.caller, broken, m})
+	uses = append(uses, use{s.caller, rule, broken, m})
 	cut := m
 	for len(cut.faults) > 0 {
 		guilty := culprit(cut)
 		if guilty == nil {
 			break // mesh-default and the catalog alone; a test keeps them sound
 		}
-		s = s.without(guilty)
+		s = s.without(guilty.doc)
 		next := c.memo.acquire(s)
 		if cut != m {
 			c.memo.drop(cut)
 		}
 		cut = next
 	}
-	if before, ok := old.whole(s.caller); ok && before.stack.under(s).key() != s.key() {
+	if before, ok := old.whole(s.caller, rule); ok && before.stack.under(s).key() != s.key() {
 		kept := c.memo.acquire(before.stack.under(s))
 		if len(kept.faults) == 0 {
 			c.memo.drop(cut)
-			return append(uses, use{s.caller, heldBack, kept})
+			return append(uses, use{s.caller, rule, heldBack, kept})
 		}
 		c.memo.drop(kept)
 	}
-	return append(uses, use{s.caller, cutDown, cut})
+	return append(uses, use{s.caller, rule, cutDown, cut})
 }
 
 // whole returns what was in force for caller, if it was a complete stack.
-func (e *entry) whole(caller string) (use, bool) {
+func (e *entry) whole(caller, rule string) (use, bool) {
 	if e == nil {
 		return use{}, false
 	}
+	u, ok := e.effective(caller, rule)
+	return u, ok && u.role != cutDown
+}
+
+// effective returns what is in force for caller, of a rule or of the service
+// itself; false where it has nothing of its own.
+func (e *entry) effective(caller, rule string) (use, bool) {
 	for _, u := range e.uses {
-		if u.caller == caller && (u.role == inForce || u.role == heldBack) {
+		if u.caller == caller && u.rule == rule && u.role.effective() {
 			return u, true
 		}
 	}
 	return use{}, false
-}
-
-// destinations fills what each caller gets, with the very values of old where
-// they are the same.
-func (e *entry) destinations(old *entry) {
-	for _, u := range e.uses {
-		if !u.role.effective() {
-			continue
-		}
-		d := &mesh.Destination{Caller: u.caller, Protocol: u.protocol, Effective: u.merged.effective}
-		if old != nil {
-			if before := old.service.For(u.caller); *before == *d {
-				d = before
-			}
-		}
-		if u.caller == "" {
-			e.service.Default = d
-			continue
-		}
-		if e.service.ByCaller == nil {
-			e.service.ByCaller = map[string]*mesh.Destination{}
-		}
-		e.service.ByCaller[u.caller] = d
-	}
-}
-
-// same reports whether a and b say the same; destinations are compared by
-// identity, as destinations keeps them.
-func same(a, b *mesh.Service) bool {
-	return a.Name == b.Name && a.Namespace == b.Namespace && a.Synced == b.Synced &&
-		a.Default == b.Default && maps.Equal(a.ByCaller, b.ByCaller) &&
-		slices.EqualFunc(a.Endpoints, b.Endpoints, sameEndpoint)
-}
-
-func sameEndpoint(a, b mesh.Endpoint) bool {
-	return a.ID == b.ID && a.Address == b.Address && a.Port == b.Port && a.Health == b.Health &&
-		a.Weight == b.Weight && a.Locality == b.Locality && a.Node == b.Node && a.Datacenter == b.Datacenter &&
-		slices.Equal(a.Tags, b.Tags) && maps.Equal(a.Meta, b.Meta)
 }

@@ -21,21 +21,29 @@ type stack struct {
 // protocol is no part of it where a layer overrides it.
 func (s stack) key() string {
 	b := make([]byte, 0, 8*len(s.layers)+len(s.caller)+8)
-	overridden := false
+	overridden, ofCaller := false, false
 	for _, l := range s.layers {
 		b = binary.LittleEndian.AppendUint64(b, l.id)
 		if l.check != nil {
 			b = fmt.Appendf(b, "%+v", *l.check)
 		}
 		overridden = overridden || l.setsProtocol
+		ofCaller = ofCaller || l.level == levelServiceFrom
 	}
 	if !overridden {
 		b = append(b, s.protocol...)
 	}
-	if n := len(s.layers); n > 0 && s.layers[n-1].level == levelServiceFrom {
+	if ofCaller {
 		b = append(append(b, '/'), s.caller...)
 	}
 	return string(b)
+}
+
+// with returns the stack and more layers.
+func (s stack) with(more []*layer) stack {
+	s.layers = slices.Concat(s.layers, more)
+	sortLayers(s.layers)
+	return s
 }
 
 // without returns the stack less one document.

@@ -9,42 +9,58 @@ import (
 )
 
 // ofDocument says what is wrong with a document whatever the services are
-// made of: its name, its right to the mesh, targets that do not exist.
-func (v *view) ofDocument(d *document) []mesh.Finding {
+// made of: its name, its right to the mesh, targets that do not exist, fields
+// that cannot go there.
+func (v *view) ofDocument(d *document) []note {
 	f := mesh.Finding{Document: d.Ref().String()}
 	if d.reserved() {
 		f.Code, f.Severity, f.Path = mesh.CodeReservedName, mesh.Error, "metadata.name"
 		f.Message = mesh.DefaultPolicyName + " is the name of the built-in policy; the document is not applied"
 		f.Hint = "give it another name: a document of kind Mesh changes single fields of " + mesh.DefaultPolicyName
-		return []mesh.Finding{f}
+		return []note{{Finding: f}}
 	}
-	var out []mesh.Finding
+	out := v.notAttachable(d)
 	for _, t := range d.targets {
-		f := f
-		f.Path = t.path
-		switch {
-		case t.kind == v1alpha1.TargetMesh && d.Namespace != v.root:
-			f.Code, f.Severity = mesh.CodeNotPermitted, mesh.Error
-			f.Message = fmt.Sprintf("only the root namespace %s may target the Mesh; the document is not applied to it", v.root)
-			f.Hint = fmt.Sprintf("move the document to namespace %s", v.root)
-		case t.kind == v1alpha1.TargetTrafficRoute:
-			f.Code, f.Severity = mesh.CodeTargetNotFound, mesh.Warning
-			f.Message = fmt.Sprintf("no TrafficRoute %s is in force", t.name)
-			f.Hint = "target the Service itself to set this for all of its requests"
-		case t.kind == v1alpha1.TargetService && !v.model.Services.Has(t.name):
-			f.Code, f.Severity = mesh.CodeTargetNotFound, mesh.Warning
-			f.Message = fmt.Sprintf("the catalog has no service %s", t.name)
-			f.Hint = v.nearest(t.name)
+		n := note{Finding: f, target: t.String()}
+		n.Path = t.path
+		switch t.kind {
+		case v1alpha1.TargetMesh:
+			if d.Namespace == v.root {
+				continue
+			}
+			n.Code, n.Severity = mesh.CodeNotPermitted, mesh.Error
+			n.Message = fmt.Sprintf("only the root namespace %s may target the Mesh; the document is not applied to it", v.root)
+			n.Hint = fmt.Sprintf("move the document to namespace %s", v.root)
+		case v1alpha1.TargetTrafficRoute:
+			n.Code, n.Severity = mesh.CodeTargetNotFound, mesh.Warning
+			if n.Message, n.Hint = v.ofTrafficRoute(d, t); n.Message == "" {
+				continue
+			}
+			if d.shadow {
+				n = n.inShadow(mesh.Info)
+			}
 		default:
-			continue
+			if v.model.Services.Has(t.name) || d.route == nil && v.elsewhere(t.name) {
+				continue
+			}
+			n.Code, n.Severity, n.near = mesh.CodeTargetNotFound, mesh.Warning, t.name
+			n.Message = fmt.Sprintf("the catalog has no service %s", t.name)
 		}
-		out = append(out, f)
+		out = append(out, n)
 	}
 	return out
 }
 
+// elsewhere reports whether another datacenter has the service.
+func (v *view) elsewhere(service string) bool {
+	for range v.model.Services.Prefix(service + "@") {
+		return true
+	}
+	return false
+}
+
 // meshConflicts reports the fields that documents of the Mesh fight over.
-func (v *view) meshConflicts() []mesh.Finding {
+func (v *view) meshConflicts() []note {
 	var layers []*layer
 	for _, d := range v.documents.All() {
 		if d.forMesh(v.root) && !d.shadow {
@@ -55,18 +71,18 @@ func (v *view) meshConflicts() []mesh.Finding {
 		return nil
 	}
 	sortLayers(layers)
-	var out []mesh.Finding
+	var out []note
 	for i, cs := range candidates(stack{layers: layers}) {
 		for _, c := range conflictsOf(i, cs) {
-			out = append(out, conflicted(c))
+			out = append(out, note{Finding: conflicted(c), target: v1alpha1.TargetMesh})
 		}
 	}
 	return out
 }
 
 // ofRefused reports the documents that did not make it into the revision.
-func (v *view) ofRefused() []mesh.Finding {
-	var out []mesh.Finding
+func (v *view) ofRefused() []note {
+	var out []note
 	for _, r := range v.refused {
 		for _, fault := range r.Faults {
 			f := mesh.Finding{
@@ -77,7 +93,7 @@ func (v *view) ofRefused() []mesh.Finding {
 			if d, ok := v.documents.Get(r.Key.String()); ok {
 				f.Message += "; in force stays " + d.Ref().String()
 			}
-			out = append(out, f)
+			out = append(out, note{Finding: f})
 		}
 	}
 	return out
@@ -85,16 +101,16 @@ func (v *view) ofRefused() []mesh.Finding {
 
 // nearest suggests the service whose name is most like name.
 func (v *view) nearest(name string) string {
-	best, bestAt := "", max(2, len(name)/3)+1
+	var names []string
 	for other := range v.model.Services.All() {
-		if d := distance(name, other, bestAt); d < bestAt {
-			best, bestAt = other, d
+		if len(mesh.Hosts(other)) > 0 {
+			names = append(names, other)
 		}
 	}
-	if best == "" {
-		return "`meshctl service list` shows what the catalog has"
+	if best := alike(name, names); best != "" {
+		return fmt.Sprintf("did you mean %s?", best)
 	}
-	return fmt.Sprintf("did you mean %s?", best)
+	return "`meshctl service list` shows what the catalog has"
 }
 
 // distance counts the edits that make b of a; it may stop at limit.

@@ -20,20 +20,25 @@ type Result struct {
 // Update costs must not grow with the number of services.
 type view struct {
 	root      string
+	offline   bool
 	model     mesh.Model
 	documents pmap.Map[*document]
-	services  pmap.Map[[]mesh.Finding]
+	services  pmap.Map[[]note]
 	problems  []mesh.Finding
 	refused   []policy.Refusal
+	notes     func() []note
 	findings  func() []mesh.Finding
+	statuses  func() []DocumentStatus
 }
 
 func newView(c *Compiler, problems []mesh.Finding, refused []policy.Refusal) *view {
 	v := &view{
-		root: c.root, model: c.model, documents: c.documents, services: c.findings,
+		root: c.root, offline: c.offline, model: c.model, documents: c.documents, services: c.findings,
 		problems: problems, refused: refused,
 	}
-	v.findings = sync.OnceValue(v.gather)
+	v.notes = sync.OnceValue(v.gather)
+	v.findings = sync.OnceValue(v.sorted)
+	v.statuses = sync.OnceValue(v.status)
 	return v
 }
 
@@ -47,16 +52,41 @@ func (v *view) Findings() []mesh.Finding {
 	return v.findings()
 }
 
-func (v *view) gather() []mesh.Finding {
-	var out []mesh.Finding
-	out = append(out, v.problems...)
-	for _, fs := range v.services.All() {
-		out = append(out, fs...)
+// Documents lists every document in force or refused by Key.String, with what
+// became of it. mesh-default is not a document. It is worked out as Findings
+// is, and shared as well.
+func (v *view) Documents() []DocumentStatus {
+	if v == nil {
+		return nil
+	}
+	return v.statuses()
+}
+
+func (v *view) gather() []note {
+	var out []note
+	for _, f := range v.problems {
+		out = append(out, note{Finding: f})
+	}
+	for _, ns := range v.services.All() {
+		out = append(out, ns...)
 	}
 	for _, d := range v.documents.All() {
 		out = append(out, v.ofDocument(d)...)
 	}
 	out = append(out, v.meshConflicts()...)
 	out = append(out, v.ofRefused()...)
+	for i := range out {
+		if out[i].near != "" {
+			out[i].Hint = v.nearest(out[i].near)
+		}
+	}
+	return out
+}
+
+func (v *view) sorted() []mesh.Finding {
+	var out []mesh.Finding
+	for _, n := range v.notes() {
+		out = append(out, n.Finding)
+	}
 	return mesh.SortFindings(out)
 }
