@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,12 +21,14 @@ import (
 
 // act is one step of a random history.
 type act struct {
-	what    string // publish, remove, withhold, hang, restart, pause, wait
+	what    string // publish, swap, remove, withhold, await, hang, restart, pause, wait
 	service int
+	shape   int // how the route leads to others
 	port    int
 	timeout int // of cluster and route; 3 is refused by the first two proxies
 	route   int // 3 makes a refused route
-	also    int // the route leads there too; -1 nowhere else
+	also    int // the route leads there too, to another service; -1 nowhere else
+	gone    int // removed in the same step by swap
 	variant bool
 	envoy   int
 }
@@ -33,7 +37,7 @@ func drawActs(t *rapid.T) []act {
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) act {
 		return act{
 			what: rapid.SampledFrom([]string{
-				"publish", "publish", "publish", "publish", "publish", "remove", "withhold",
+				"publish", "publish", "publish", "publish", "publish", "swap", "swap", "remove", "withhold", "await",
 				"hang", "restart", "pause", "resume", "wait", "settle", "settle",
 			}).Draw(t, "what"),
 			service: rapid.IntRange(0, 4).Draw(t, "service"),
@@ -41,6 +45,8 @@ func drawActs(t *rapid.T) []act {
 			timeout: rapid.IntRange(1, 3).Draw(t, "timeout"),
 			route:   rapid.IntRange(1, 3).Draw(t, "route"),
 			also:    rapid.IntRange(-1, 4).Draw(t, "also"),
+			shape:   rapid.IntRange(0, shapes-1).Draw(t, "shape"),
+			gone:    rapid.IntRange(0, 4).Draw(t, "gone"),
 			variant: rapid.Bool().Draw(t, "variant"),
 			envoy:   rapid.IntRange(0, 2).Draw(t, "envoy"),
 		}
@@ -49,26 +55,86 @@ func drawActs(t *rapid.T) []act {
 
 func name(i int) string { return fmt.Sprint("s", i) }
 
+// The shapes of a route that leads to a second cluster.
+const (
+	byPath = iota
+	byWeight
+	failover // to a list of both, made beside it
+	mirrored // and to a subset of its own
+	shapes
+)
+
+func subset(s string) string { return s + "/v" }
+
+// routes is the route configuration of the service, with what stands beside it.
+func (a act) routes() (rc *resource.Resource, more []*resource.Resource) {
+	own, timeout := name(a.service), time.Duration(a.route)*time.Second
+	if a.also < 0 || a.also == a.service {
+		return xdstest.Route(own, timeout, own), nil
+	}
+	also := name(a.also)
+	switch a.shape {
+	case byWeight:
+		return xdstest.Split(own, timeout, "", own, also), nil
+	case failover:
+		list := xdstest.Failover(own, time.Duration(a.timeout)*time.Second, own, also)
+		rc = xdstest.Route(own, timeout, list.Name)
+		for _, c := range []string{own, also} {
+			rc.Refs = append(rc.Refs, resource.Ref{Type: resource.ClusterType, Name: c})
+		}
+		return rc, []*resource.Resource{list}
+	case mirrored:
+		part := xdstest.Cluster(subset(own), time.Duration(a.timeout)*time.Second)
+		return xdstest.Split(own, timeout, also, own, part.Name),
+			[]*resource.Resource{xdstest.Of(part, own), xdstest.Of(xdstest.Assignment(part.Name, uint32(a.port)), own)}
+	default:
+		return xdstest.Route(own, timeout, own, also), nil
+	}
+}
+
 // set is what a publish of the history makes.
 func (a act) set() resource.Set {
-	set := xdstest.Service(name(a.service), uint32(a.port))
-	set.Resources[0] = xdstest.Cluster(name(a.service), time.Duration(a.timeout)*time.Second)
-	clusters := []string{name(a.service)}
-	if a.also >= 0 && a.also != a.service {
-		clusters = append(clusters, name(a.also))
-	}
-	set.Resources[5] = xdstest.Route(name(a.service), time.Duration(a.route)*time.Second, clusters...)
-	if a.variant {
-		set.Resources = append(set.Resources, xdstest.For(xdstest.Route(name(a.service), 9*time.Second, name(a.service)), "special"))
-	}
-	if a.what == "withhold" {
+	own := name(a.service)
+	set := xdstest.Service(own, uint32(a.port))
+	set.Resources[0] = xdstest.Cluster(own, time.Duration(a.timeout)*time.Second)
+	rc, more := a.routes()
+	switch a.what {
+	case "withhold": // the catalog has not told of the service
 		for i := range 2 {
 			set.Resources[i] = xdstest.With(set.Resources[i], resource.Withheld)
 		}
-		direct := xdstest.With(xdstest.Route(name(a.service), 0), resource.IfAbsent)
-		set.Resources[5] = direct
+		rc = xdstest.With(xdstest.Route(own, 0), resource.IfAbsent)
+	case "await": // nor of the other one
+		rc = xdstest.With(xdstest.Route(own, 9*time.Second, own), resource.IfAbsent)
+	}
+	for _, r := range more {
+		if a.what == "withhold" || a.what == "await" && a.shape == failover {
+			r = xdstest.With(r, resource.Withheld)
+		}
+		set.Resources = append(set.Resources, r)
+	}
+	set.Resources[5] = rc
+	if a.variant {
+		set.Resources = append(set.Resources, xdstest.For(xdstest.Route(own, 9*time.Second, own), "special"))
 	}
 	return set
+}
+
+// sets are those of one step. What a swap removes, nothing of it leads to.
+func (a act) sets() []resource.Set {
+	switch a.what {
+	case "remove":
+		return []resource.Set{{Service: name(a.service)}}
+	case "swap":
+		if a.gone == a.service {
+			return []resource.Set{a.set()}
+		}
+		if a.also == a.gone {
+			a.also = -1
+		}
+		return []resource.Set{{Service: name(a.gone)}, a.set()}
+	}
+	return []resource.Set{a.set()}
 }
 
 // fleet is three model Envoys: two that refuse some contents, the second of
@@ -87,11 +153,16 @@ type fleet struct {
 var poison = sync.OnceValue(func() map[[2]string]string {
 	out := map[[2]string]string{}
 	for s := range 5 {
-		c := xdstest.Cluster(name(s), 3*time.Second)
-		out[[2]string{c.Type, c.Version}] = "Error adding/updating cluster(s) " + name(s) + ": bad"
 		for also := -1; also < 5; also++ {
-			r := act{service: s, also: also, route: 3, timeout: 1, port: 1}.set().Resources[5]
-			out[[2]string{r.Type, r.Version}] = "missing ): a(b"
+			for shape := range shapes {
+				rc, more := act{service: s, also: also, shape: shape, route: 3, timeout: 3}.routes()
+				out[[2]string{rc.Type, rc.Version}] = "missing ): a(b"
+				for _, c := range append(more, xdstest.Cluster(name(s), 3*time.Second)) {
+					if c.Type == resource.ClusterType {
+						out[[2]string{c.Type, c.Version}] = "Error adding/updating cluster(s) " + c.Name + ": bad"
+					}
+				}
+			}
 		}
 	}
 	return out
@@ -134,10 +205,8 @@ func (f *fleet) resume(i int) {
 
 func (f *fleet) do(a act) {
 	switch a.what {
-	case "publish", "withhold":
-		f.r.store.Apply([]resource.Set{a.set()})
-	case "remove":
-		f.r.store.Apply([]resource.Set{{Service: name(a.service)}})
+	case "publish", "swap", "withhold", "await", "remove":
+		f.r.store.Apply(a.sets())
 	case "hang":
 		f.resume(a.envoy)
 		f.hangs[a.envoy]()
@@ -170,32 +239,45 @@ func (f *fleet) do(a act) {
 	}
 }
 
+// names are all that a history may make.
+func names() (out [][2]string) {
+	for s := range 5 {
+		for _, typ := range []string{resource.ClusterType, resource.EndpointType} {
+			out = append(out, [2]string{typ, name(s)}, [2]string{typ, subset(name(s))})
+		}
+		out = append(out, [2]string{resource.RouteType, name(s)})
+		for also := range 5 {
+			out = append(out, [2]string{resource.ClusterType, name(s) + ">" + name(s) + ">" + name(also)})
+		}
+	}
+	return out
+}
+
 // check compares what an Envoy has in the end with what it should have.
 func (f *fleet) check(e *xdstest.Envoy) (faults []string) {
 	faults = e.Faults()
 	service := e.Node.GetCluster()
 	clusters := known(f.r, e)
-	for s := range 5 {
-		for _, typ := range []string{resource.ClusterType, resource.EndpointType, resource.RouteType} {
-			has := e.Has(typ)[name(s)]
-			want := f.r.store.Lookup(typ, name(s), service)
-			switch {
-			case want == nil:
-				if has != "" && typ != resource.RouteType && !needed(f.r, e, name(s)) {
-					faults = append(faults, fmt.Sprintf("%s of %s stayed", typ, name(s)))
-				}
-			case want.State == resource.Withheld:
-			case want.State == resource.IfAbsent:
-				if has == "" {
-					faults = append(faults, fmt.Sprintf("%s of %s has no stand-in", typ, name(s)))
-				}
-			case has == want.Version:
-			case e.Refuse != nil && e.Refuse(typ, &discoveryv3.Resource{Name: name(s), Version: want.Version}) != "":
-			case typ == resource.RouteType && leadsNowhere(want, clusters):
-			case typ == resource.EndpointType && clusters[name(s)] == "":
-			default:
-				faults = append(faults, fmt.Sprintf("%s of %s is %q, want %q", typ, name(s), has, want.Version))
+	for _, key := range names() {
+		typ, name := key[0], key[1]
+		has := e.Has(typ)[name]
+		want := f.r.store.Lookup(typ, name, service)
+		switch {
+		case want == nil:
+			if has != "" && typ != resource.RouteType && !needed(f.r, e, name) {
+				faults = append(faults, fmt.Sprintf("%s of %s stayed", typ, name))
 			}
+		case want.State == resource.Withheld:
+		case want.State == resource.IfAbsent:
+			if has == "" && !leadsNowhere(want, clusters) {
+				faults = append(faults, fmt.Sprintf("%s of %s has no stand-in", typ, name))
+			}
+		case has == want.Version:
+		case e.Refuse != nil && e.Refuse(typ, &discoveryv3.Resource{Name: name, Version: want.Version}) != "":
+		case typ == resource.RouteType && leadsNowhere(want, clusters):
+		case typ == resource.EndpointType && clusters[name] == "":
+		default:
+			faults = append(faults, fmt.Sprintf("%s of %s is %q, want %q", typ, name, has, want.Version))
 		}
 	}
 	return faults
@@ -238,11 +320,9 @@ func needed(r *rig, e *xdstest.Envoy, cluster string) bool {
 		if s.Type != resource.RouteType || proto.Unmarshal(s.Body, rc) != nil {
 			continue
 		}
-		for _, vh := range rc.GetVirtualHosts() {
-			for _, route := range vh.GetRoutes() {
-				if route.GetRoute().GetCluster() == cluster {
-					return true
-				}
+		for _, to := range xdstest.LeadsTo(rc) {
+			if to == cluster || slices.Contains(strings.Split(to, ">")[1:], cluster) {
+				return true
 			}
 		}
 	}

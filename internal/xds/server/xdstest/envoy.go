@@ -241,7 +241,8 @@ func (e *Envoy) resubscribe(typ string) *discoveryv3.DeltaDiscoveryRequest {
 	return req
 }
 
-// check records every route in use that leads to no cluster.
+// check records every route in use that leads to no cluster, or to a failover
+// list of which one is not there.
 func (e *Envoy) check() {
 	for name := range e.wants[resource.RouteType] {
 		x := e.has[resource.RouteType][name]
@@ -253,10 +254,10 @@ func (e *Envoy) check() {
 			e.Violations = append(e.Violations, err.Error())
 			continue
 		}
-		for _, vh := range rc.GetVirtualHosts() {
-			for _, route := range vh.GetRoutes() {
-				if c := route.GetRoute().GetCluster(); c != "" && e.has[resource.ClusterType][c] == nil {
-					e.Violations = append(e.Violations, fmt.Sprintf("route %s leads to cluster %s, which is not there", name, c))
+		for _, c := range LeadsTo(rc) {
+			for _, to := range append(Members(e.has[resource.ClusterType][c].GetResource().GetValue()), c) {
+				if e.has[resource.ClusterType][to] == nil {
+					e.Violations = append(e.Violations, fmt.Sprintf("route %s leads to cluster %s, which is not there", name, to))
 				}
 			}
 		}

@@ -12,8 +12,11 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/xds/resource"
@@ -85,6 +88,79 @@ func Route(name string, timeout time.Duration, clusters ...string) *resource.Res
 		})
 	}
 	return Make(resource.RouteType, name, name, &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{vh}}, refs...)
+}
+
+// Split is a route configuration whose one route shares requests out among
+// clusters and copies them to mirror, where that is not empty.
+func Split(name string, timeout time.Duration, mirror string, clusters ...string) *resource.Resource {
+	weights := &routev3.WeightedCluster{}
+	for _, c := range clusters {
+		weights.Clusters = append(weights.Clusters, &routev3.WeightedCluster_ClusterWeight{Name: c, Weight: wrapperspb.UInt32(1)})
+	}
+	action := &routev3.RouteAction{
+		ClusterSpecifier: &routev3.RouteAction_WeightedClusters{WeightedClusters: weights}, Timeout: durationpb.New(timeout),
+	}
+	if mirror != "" {
+		action.RequestMirrorPolicies = []*routev3.RouteAction_RequestMirrorPolicy{{Cluster: mirror}}
+		clusters = append(slices.Clone(clusters), mirror)
+	}
+	refs := make([]resource.Ref, len(clusters))
+	for i, c := range clusters {
+		refs[i] = resource.Ref{Type: resource.ClusterType, Name: c}
+	}
+	vh := &routev3.VirtualHost{Name: name, Domains: []string{"*"}, Routes: []*routev3.Route{{
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}, Action: &routev3.Route_Route{Route: action},
+	}}}
+	return Make(resource.RouteType, name, name, &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{vh}}, refs...)
+}
+
+// Failover is a cluster of owner that tries members in order.
+func Failover(owner string, timeout time.Duration, members ...string) *resource.Resource {
+	list, err := anypb.New(&aggregatev3.ClusterConfig{Clusters: members})
+	if err != nil {
+		panic(err) // a test made a message that is none
+	}
+	name := owner + ">" + strings.Join(members, ">")
+	return Make(resource.ClusterType, name, owner, &clusterv3.Cluster{
+		Name: name, ConnectTimeout: durationpb.New(timeout), LbPolicy: clusterv3.Cluster_CLUSTER_PROVIDED,
+		ClusterDiscoveryType: &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
+			Name: "envoy.clusters.aggregate", TypedConfig: list,
+		}},
+	})
+}
+
+// Of returns a copy of r that belongs to service's set.
+func Of(r *resource.Resource, service string) *resource.Resource {
+	c := *r
+	c.Service = service
+	return &c
+}
+
+// LeadsTo are the clusters that a route configuration names.
+func LeadsTo(rc *routev3.RouteConfiguration) (clusters []string) {
+	for _, vh := range rc.GetVirtualHosts() {
+		for _, route := range vh.GetRoutes() {
+			if c := route.GetRoute().GetCluster(); c != "" {
+				clusters = append(clusters, c)
+			}
+			for _, w := range route.GetRoute().GetWeightedClusters().GetClusters() {
+				clusters = append(clusters, w.GetName())
+			}
+			for _, m := range route.GetRoute().GetRequestMirrorPolicies() {
+				clusters = append(clusters, m.GetCluster())
+			}
+		}
+	}
+	return clusters
+}
+
+// Members are the clusters that a failover cluster tries; none of another.
+func Members(cluster []byte) []string {
+	c, list := &clusterv3.Cluster{}, &aggregatev3.ClusterConfig{}
+	if proto.Unmarshal(cluster, c) != nil || c.GetClusterType().GetTypedConfig().UnmarshalTo(list) != nil {
+		return nil
+	}
+	return list.GetClusters()
 }
 
 // Scope leads a host to a route configuration.
