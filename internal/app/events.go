@@ -10,6 +10,7 @@ import (
 	"meshlite.dev/internal/admin"
 	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/catalog"
+	"meshlite.dev/internal/compile"
 	"meshlite.dev/internal/policy"
 )
 
@@ -22,7 +23,7 @@ func (a *app) onCatalog(s catalog.Snapshot) {
 
 // onRevision takes what is in force.
 func (a *app) onRevision(r policy.Revision) {
-	a.want(remotes(r)) // first, so that the catalog can name them by the time the routes are built
+	a.want(compile.Remotes(r)) // first, so that the catalog can name them by the time the routes are built
 	a.inbox.putRevision(r, time.Now())
 	a.latch.Done("policies")
 }

@@ -13,9 +13,10 @@ import (
 // what there is.
 type Ledger struct {
 	services pmap.Map[*Service]
+	home     string // the own datacenter
 	changed  map[string]bool
 	findings map[string][]mesh.Finding // by service, or by file
-	dirty    bool                      // findings changed
+	dirty    bool                      // findings, or the own datacenter, changed
 	problems []mesh.Finding
 	second   bool // something was published
 }
@@ -41,6 +42,13 @@ func (l *Ledger) Delete(name string) {
 // Get returns what is recorded of a service.
 func (l *Ledger) Get(name string) (*Service, bool) { return l.services.Get(name) }
 
+// Home names the own datacenter; what is known is not forgotten for "".
+func (l *Ledger) Home(datacenter string) {
+	if datacenter != "" && datacenter != l.home {
+		l.home, l.dirty = datacenter, true
+	}
+}
+
 // Report replaces the findings of one subject, a service or a file.
 func (l *Ledger) Report(subject string, fs []mesh.Finding) {
 	if slices.Equal(l.findings[subject], fs) {
@@ -63,7 +71,7 @@ func (l *Ledger) Pending() bool { return !l.second || l.dirty || len(l.changed) 
 // Publish returns the snapshot and starts the next list of changes. The first
 // one names every service.
 func (l *Ledger) Publish() Snapshot {
-	snap := Snapshot{Services: l.services}
+	snap := Snapshot{Services: l.services, Datacenter: l.home}
 	if l.second {
 		snap.Changed = slices.Sorted(maps.Keys(l.changed))
 	} else {

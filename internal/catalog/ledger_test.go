@@ -41,6 +41,20 @@ func TestSnapshotsNameWhatChanged(t *testing.T) {
 	}
 }
 
+func TestTheOwnDatacenterIsNewsAndIsNotForgotten(t *testing.T) {
+	var l catalog.Ledger
+	l.Publish()
+	l.Home("dc1")
+	if !l.Pending() || l.Publish().Datacenter != "dc1" {
+		t.Error("the own datacenter is not published")
+	}
+	l.Home("")
+	l.Home("dc1")
+	if l.Pending() || l.Publish().Datacenter != "dc1" {
+		t.Error("a source that cannot tell takes the name away")
+	}
+}
+
 func TestFindingsAreReplacedBySubject(t *testing.T) {
 	var l catalog.Ledger
 	l.Publish()

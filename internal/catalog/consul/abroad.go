@@ -48,6 +48,7 @@ func (b *book) want(now time.Time, keys []string) {
 func (b *book) locate(name string) {
 	if !b.located || b.home.called != name {
 		b.located, b.home.called, b.restaff = true, name, true
+		b.ledger.Home(name)
 	}
 }
 

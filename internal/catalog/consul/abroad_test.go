@@ -51,6 +51,9 @@ func TestAWantedServiceOfAnotherDatacenterIsServedBesideTheOwn(t *testing.T) {
 	if last.Services.Len() != 2 || s.Name != "a@dc2" || !s.Synced {
 		t.Errorf("%d services, and %+v", last.Services.Len(), s)
 	}
+	if last.Datacenter != "dc1" {
+		t.Errorf("the own datacenter is %q, want dc1", last.Datacenter)
+	}
 	var watches []string
 	for _, w := range d.status(d.now, "").Watches {
 		watches = append(watches, w.Service)

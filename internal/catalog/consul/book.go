@@ -79,6 +79,7 @@ func newBook(cfg Config) *book {
 		home: newPlace(""), abroad: map[string]*place{}, wants: map[string]bool{}, parting: map[string]time.Time{},
 		protocols: map[string]mesh.Protocol{}, notes: map[string]mesh.Finding{},
 	}
+	b.ledger.Home(cfg.LastGood.Datacenter)
 	for _, s := range cfg.LastGood.Services {
 		b.lastGood[s.Name] = s
 		if isAbroad(s.Name) {
