@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
@@ -56,13 +57,21 @@ type (
 		Namespace string                      `json:"namespace"`
 		Synced    bool                        `json:"synced"`
 		Endpoints int                         `json:"endpoints"`
+		Subsets   []string                    `json:"subsets,omitempty"`
 		Default   debugDestination            `json:"default"`
 		Callers   map[string]debugDestination `json:"callers,omitempty"`
 	}
 	debugDestination struct {
 		Protocol  string                  `json:"protocol"`
 		Documents []string                `json:"documents"`
+		Route     string                  `json:"route,omitempty"`
+		Rules     []debugRule             `json:"rules,omitempty"`
 		Fields    []adminapi.ExplainField `json:"fields,omitempty"` // with ?service= alone
+	}
+	debugRule struct {
+		Name      string   `json:"name"` // "": what no rule takes
+		Pools     []string `json:"pools,omitempty"`
+		Documents []string `json:"documents"`
 	}
 	debugFault struct {
 		Service  string   `json:"service"`
@@ -139,7 +148,11 @@ func (a *api) debugModel(r *http.Request) (any, error) {
 
 func modelService(s *mesh.Service, fields bool) debugModelService {
 	out := debugModelService{
-		Name: s.Name, Namespace: s.Namespace, Synced: s.Synced, Endpoints: len(s.Endpoints), Default: destination(s.Default, fields),
+		Name: s.Name, Namespace: s.Namespace, Synced: s.Synced, Endpoints: len(s.Endpoints),
+		Default: destination(s.Default, fields),
+	}
+	for _, sub := range s.Subsets {
+		out.Subsets = append(out.Subsets, sub.Name)
 	}
 	for caller, d := range s.ByCaller {
 		if out.Callers == nil {
@@ -150,10 +163,38 @@ func modelService(s *mesh.Service, fields bool) debugModelService {
 	return out
 }
 
+func ruleRow(r *mesh.Rule) debugRule {
+	out := debugRule{Name: r.Name, Documents: []string{}}
+	add := func(what string, p mesh.Pool) {
+		out.Pools = append(out.Pools, what+" "+p.String()+poolStates[p.State])
+	}
+	for _, b := range r.Backends {
+		add(fmt.Sprint(b.Weight, " to"), b.Pool)
+	}
+	for _, p := range r.Failover {
+		add("failover", p)
+	}
+	for _, m := range r.Mirrors {
+		add("mirror", m.Pool)
+	}
+	for _, ref := range r.Resilience.Documents {
+		out.Documents = append(out.Documents, ref.String())
+	}
+	return out
+}
+
+var poolStates = map[mesh.PoolState]string{mesh.Missing: ", missing", mesh.NotSynced: ", not synced"}
+
 func destination(d *mesh.Destination, fields bool) debugDestination {
 	out := debugDestination{Protocol: string(d.Protocol), Documents: []string{}}
 	for _, ref := range d.Documents {
 		out.Documents = append(out.Documents, ref.String())
+	}
+	if d.Routes != nil {
+		out.Route = d.Routes.By.String()
+		for i := range d.Routes.Rules {
+			out.Rules = append(out.Rules, ruleRow(&d.Routes.Rules[i]))
+		}
 	}
 	if fields {
 		for _, f := range compile.Explain(d) {

@@ -90,7 +90,7 @@ func (a *api) explain(r *http.Request) (any, error) {
 	out := adminapi.Explain{
 		Service: svc.Name, Caller: q["caller"], Path: q["path"], Revision: RevisionLabel(s.Revision), Fields: []adminapi.ExplainField{},
 	}
-	for _, f := range compile.Explain(svc.For(q["caller"])) {
+	for _, f := range explained(svc, q["caller"], q["path"], &out) {
 		if inField(f.Path, q["field"]) {
 			out.Fields = append(out.Fields, explainRow(f))
 		}
@@ -99,6 +99,25 @@ func (a *api) explain(r *http.Request) (any, error) {
 		return nil, fail(http.StatusBadRequest, "leave it out to see all fields", "parameter %q: no field %q", "field", q["field"])
 	}
 	return out, nil
+}
+
+// explained lists the fields that a request of caller gets: those of the rule
+// that it falls to where a path is asked for, which out then names.
+func explained(svc *mesh.Service, caller, path string, out *adminapi.Explain) []compile.Field {
+	d := svc.For(caller)
+	if path == "" || d.Routes == nil {
+		return compile.Explain(d)
+	}
+	rule, sooner := compile.RuleFor(d, path)
+	for _, r := range sooner {
+		out.Sooner = append(out.Sooner, r.Name)
+	}
+	out.Route = d.Routes.By.String()
+	if rule == nil {
+		return compile.Explain(d)
+	}
+	out.Rule = rule.Name
+	return compile.ExplainRule(svc.Name, d, rule)
 }
 
 // inField reports whether path is field or below it; "" holds every path. The

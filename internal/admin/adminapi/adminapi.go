@@ -232,9 +232,15 @@ type ApplyResult struct {
 
 // Explain is GET /v1/explain?service=&caller=&path=&field=.
 type Explain struct {
-	Service  string         `json:"service"`
-	Caller   string         `json:"caller,omitempty"`
-	Path     string         `json:"path,omitempty"`
+	Service string `json:"service"`
+	Caller  string `json:"caller,omitempty"`
+	Path    string `json:"path,omitempty"`
+	// Rule is the one of the TrafficRoute that a request of Path falls to; ""
+	// where none takes it, or no path was asked for. Sooner are the rules before
+	// it that take the request where it meets further conditions.
+	Rule     string         `json:"rule,omitempty"`
+	Route    string         `json:"route,omitempty"` // the TrafficRoute, "tr/default/orders@3"
+	Sooner   []string       `json:"sooner,omitempty"`
 	Revision string         `json:"revision"`
 	Fields   []ExplainField `json:"fields"`
 }
