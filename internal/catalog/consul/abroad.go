@@ -18,8 +18,8 @@ func isAbroad(name string) bool { return strings.Contains(name, "@") }
 // those of the own: keys as mesh.ServiceKey makes them, "orders@dc2". Before
 // the first call these are the ones of last known good. What is not wanted any
 // more stays for half a minute: routes may still lead to it. A key of the own
-// datacenter is served as what the plain service is; a name without a
-// datacenter is served anyway and left out. It may be called at any time.
+// datacenter is the plain service, which is served anyway, and so is a name
+// without one: both are left out. It may be called at any time.
 func (s *Source) Want(keys []string) {
 	keys = slices.Clone(keys)
 	s.change(func(b *book, now time.Time) { b.want(now, keys) })
@@ -76,67 +76,22 @@ func (b *book) deserves(name string) bool {
 	return p == nil || !p.namesKnown || p.names[service]
 }
 
-// wantedAbroad lists the wanted services that deserve a watch, sorted. The
-// others it brings to what they are: a mirror of the plain service, not synced
-// while nobody knows where they are, or nothing.
+// wantedAbroad lists the wanted services that deserve a watch, sorted. Others
+// are not served, or stood in for while nobody knows where they are.
 func (b *book) wantedAbroad() (keys []string) {
 	for _, key := range slices.Sorted(maps.Keys(b.wants)) {
-		service, datacenter := mesh.SplitServiceKey(key)
+		_, datacenter := mesh.SplitServiceKey(key)
+		own := datacenter == b.home.called
 		switch {
 		case b.deserves(key):
 			keys = append(keys, key)
-		case !b.located:
+		case !own && !b.located:
 			b.standInFor(key)
-		case datacenter == b.home.called:
-			b.mirror(service, key)
-		case b.watches[key] == nil:
+		case own || b.watches[key] == nil:
 			b.dismiss(key)
 		}
 	}
 	return keys
-}
-
-// mirror serves the plain service under a key that names its datacenter.
-func (b *book) mirror(service, key string) {
-	if b.watches[key] != nil || b.guard.Knows(key) {
-		b.dismiss(key) // it stood for another datacenter's
-	}
-	if s, ok := b.ledger.Get(service); ok {
-		b.record(s)
-		return
-	}
-	b.ledger.Delete(key)
-}
-
-// record puts a service into the ledger, and its mirror.
-func (b *book) record(s *catalog.Service) {
-	b.ledger.Set(s)
-	if key := b.mirrored(s.Name); key != "" {
-		mirror := *s
-		mirror.Name = key
-		b.ledger.Set(&mirror)
-	}
-}
-
-// erase takes a service out of the ledger, and its mirror.
-func (b *book) erase(name string) {
-	b.ledger.Delete(name)
-	if key := b.mirrored(name); key != "" {
-		b.ledger.Delete(key)
-	}
-}
-
-// mirrored returns the key under which a plain service is served too, "" for
-// none.
-func (b *book) mirrored(name string) string {
-	if isAbroad(name) || b.home.called == "" {
-		return ""
-	}
-	key := mesh.ServiceKey(name, b.home.called)
-	if _, parts := b.parting[key]; !parts && !b.wants[key] {
-		return ""
-	}
-	return key
 }
 
 // standInFor fills in for a service that has not answered: last known good,
@@ -147,13 +102,13 @@ func (b *book) standInFor(name string) {
 	}
 	good := b.lastGood[name]
 	if good == nil {
-		b.record(&catalog.Service{Name: name, Protocol: mesh.HTTP1})
+		b.ledger.Set(&catalog.Service{Name: name, Protocol: mesh.HTTP1})
 		return
 	}
 	if !b.guard.Knows(name) {
 		b.guard.Seed(name, good.Endpoints)
 	}
-	b.record(good)
+	b.ledger.Set(good)
 }
 
 // part ends what nobody has wanted for a while, and the datacenters that

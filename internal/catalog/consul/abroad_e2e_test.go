@@ -56,7 +56,9 @@ func TestP1InstancesOfAnotherDatacenterAppearChangeAndSurviveACut(t *testing.T) 
 	}
 	s.Want([]string{"orders@dc2", "orders@dc1"})
 	r.UntilAddresses(joined, "orders@dc2", placesOfDC2(1, 2))
-	r.UntilAddresses(within, "orders@dc1", "10.1.0.1:80=HEALTHY")
+	if got := r.Latest(); got.Datacenter != "dc1" || r.Addresses("orders@dc1") != "none" {
+		t.Errorf("the own datacenter is %q, orders@dc1 [%s]", got.Datacenter, r.Addresses("orders@dc1"))
+	}
 	if e := r.Service("orders@dc2").Endpoints[0]; e.Datacenter != "dc2" || e.ID != "o1" {
 		t.Errorf("endpoint %+v", e)
 	}

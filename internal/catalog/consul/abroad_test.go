@@ -95,9 +95,9 @@ func TestAnotherDatacenterNeverBlocksTheOwn(t *testing.T) {
 }
 
 // Before it is known what the own datacenter is called, no key can be read.
-func TestAKeyOfTheOwnDatacenterIsThePlainService(t *testing.T) {
+func TestAKeyOfTheOwnDatacenterIsNoServiceOfItsOwn(t *testing.T) {
 	d := open(Config{Services: []string{"a"}})
-	d.wants("a@dc1", "gone@dc1")
+	d.wants("a@dc1")
 	d.turn(0)
 	d.says("a", followed, answer{index: 50}, 1, 2)
 	if got := d.addresses("a@dc1"); got != "not synced" {
@@ -105,23 +105,11 @@ func TestAKeyOfTheOwnDatacenterIsThePlainService(t *testing.T) {
 	}
 	d.locate("dc1")
 	d.turn(0)
-	if got := d.addresses("a@dc1"); got != "10.0.0.1 10.0.0.2" {
-		t.Errorf("a@dc1 is [%s]", got)
+	if got := d.addresses("a@dc1"); got != "none" || len(d.watches) != 1 || len(d.abroad) != 0 {
+		t.Errorf("a@dc1 is [%s]; %d watches, %d places", got, len(d.watches), len(d.abroad))
 	}
-	if got := d.addresses("gone@dc1"); got != "none" || len(d.watches) != 1 || len(d.abroad) != 0 {
-		t.Errorf("gone@dc1 is [%s]; %d watches, %d places", got, len(d.watches), len(d.abroad))
-	}
-	d.says("a", followed, answer{index: 51}, 1, 2, 3)
-	if a, b := d.addresses("a"), d.addresses("a@dc1"); a != b || b != "10.0.0.1 10.0.0.2 10.0.0.3" {
-		t.Errorf("a [%s], a@dc1 [%s]", a, b)
-	}
-	if got := d.published[len(d.published)-1].Changed; !slices.Equal(got, []string{"a", "a@dc1"}) {
-		t.Errorf("changed are %q", got)
-	}
-	d.wants()
-	d.turn(d.cfg.Linger)
-	if got := d.addresses("a@dc1"); got != "none" {
-		t.Errorf("a@dc1 is [%s], and nobody wants it", got)
+	if got := d.published[len(d.published)-1]; got.Datacenter != "dc1" || !slices.Equal(got.Changed, []string{"a@dc1"}) {
+		t.Errorf("the own datacenter is %q, changed are %q", got.Datacenter, got.Changed)
 	}
 }
 
@@ -141,9 +129,8 @@ func TestAKeyOfANamelessDatacenterIsRead(t *testing.T) {
 	}
 	d.locate("dc1") // the token has more rights by now
 	d.turn(0)
-	d.says("a", followed, answer{index: 51}, 1, 2)
-	if got := d.addresses("a@dc1"); got != "10.0.0.1 10.0.0.2" || len(d.watches) != 1 {
-		t.Errorf("a@dc1 is [%s] of %d watches", got, len(d.watches))
+	if got := d.addresses("a@dc1"); got != "none" || len(d.watches) != 1 || len(d.abroad) != 0 {
+		t.Errorf("a@dc1 is [%s] of %d watches; %d places", got, len(d.watches), len(d.abroad))
 	}
 }
 
@@ -248,20 +235,24 @@ func TestP3GuardALossElsewhereNeedsAConfirmingReadToo(t *testing.T) {
 }
 
 func TestP4LastKnownGoodStandsInForAnotherDatacenterAtOnce(t *testing.T) {
-	good := catalog.LastGood{At: beginning.Add(-time.Hour), Services: []*catalog.Service{
+	good := catalog.LastGood{At: beginning.Add(-time.Hour), Datacenter: "dc1", Services: []*catalog.Service{
 		{Name: "a", Protocol: mesh.HTTP1, Synced: true, Endpoints: entriesOf("a", 1).endpoints},
-		{Name: "a@dc1", Protocol: mesh.HTTP1, Synced: true, Endpoints: entriesOf("a", 1).endpoints},
 		{Name: "a@dc2", Protocol: mesh.GRPC, Synced: true, Endpoints: entriesOf("a@dc2", 11).endpoints},
+		{Name: "b@dc2", Protocol: mesh.GRPC, Synced: true, Endpoints: entriesOf("b@dc2", 12).endpoints},
 	}}
 	d := open(Config{LastGood: good}) // nobody has said what is wanted: what was
-	d.locate("dc1")
 	d.turn(0)
 	d.list(50, "a")
 	d.says("a", followed, answer{index: 50}, 1, 2)
-	if a, b, c := d.addresses("a"), d.addresses("a@dc1"), d.addresses("a@dc2"); a != "10.0.0.1 10.0.0.2" || b != a || c != "10.0.0.11" {
-		t.Fatalf("a [%s], a@dc1 [%s], a@dc2 [%s]", a, b, c)
+	if a, b := d.addresses("a"), d.addresses("a@dc2"); a != "10.0.0.1 10.0.0.2" || b != "10.0.0.11" {
+		t.Fatalf("a [%s], a@dc2 [%s]", a, b)
 	}
-	d.lists("dc2", 9, "a")
+	if got := d.published[0].Datacenter; got != "dc1" {
+		t.Errorf("the own datacenter is %q before it says so itself", got)
+	}
+	d.locate("dc1")
+	d.turn(0)
+	d.lists("dc2", 9, "a", "b")
 	d.says("a@dc2", direct, answer{index: 9})
 	if got := d.addresses("a@dc2"); got != "10.0.0.11" {
 		t.Errorf("a@dc2 is [%s] before anybody confirmed its loss", got)
@@ -272,8 +263,8 @@ func TestP4LastKnownGoodStandsInForAnotherDatacenterAtOnce(t *testing.T) {
 	}
 	d.wants("a@dc2")
 	d.turn(d.cfg.Linger)
-	if got := d.addresses("a@dc1"); got != "none" {
-		t.Errorf("a@dc1 is [%s], and is not wanted", got)
+	if got := d.addresses("b@dc2"); got != "none" {
+		t.Errorf("b@dc2 is [%s], and is not wanted", got)
 	}
 }
 

@@ -79,7 +79,8 @@ func newBook(cfg Config) *book {
 		home: newPlace(""), abroad: map[string]*place{}, wants: map[string]bool{}, parting: map[string]time.Time{},
 		protocols: map[string]mesh.Protocol{}, notes: map[string]mesh.Finding{},
 	}
-	b.ledger.Home(cfg.LastGood.Datacenter)
+	b.home.called = cfg.LastGood.Datacenter // until it says so itself
+	b.ledger.Home(b.home.called)
 	for _, s := range cfg.LastGood.Services {
 		b.lastGood[s.Name] = s
 		if isAbroad(s.Name) {
@@ -171,7 +172,7 @@ func (b *book) staff(now time.Time) (hire []*watch) {
 		if len(b.watches) >= b.cfg.MaxWatches {
 			b.skipped = append(b.skipped, unwatched(name, b.cfg.MaxWatches))
 			beyond = append(beyond, name)
-			b.erase(name) // it may have been named as not synced
+			b.ledger.Delete(name) // it may have been named as not synced
 			continue
 		}
 		w := b.watchOf(name, now)
@@ -211,7 +212,7 @@ func (b *book) dismiss(name string) {
 	delete(b.empty, name)
 	delete(b.lastGood, name)
 	b.guard.Forget(name)
-	b.erase(name)
+	b.ledger.Delete(name)
 	b.ledger.Report(name, nil)
 }
 

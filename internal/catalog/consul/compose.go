@@ -39,7 +39,7 @@ func (b *book) composeOne(now time.Time, w *watch) {
 		fallback = before.Protocol // service-defaults may say so, and have not been read
 	}
 	disagreed := catalog.Settle(s, before, says, fallback)
-	b.record(s)
+	b.ledger.Set(s)
 	b.ledger.Report(w.name, append(append([]mesh.Finding(nil), w.findings...), disagreed...))
 	if len(endpoints) > 0 || len(w.drained) > 0 {
 		delete(b.empty, w.name)
