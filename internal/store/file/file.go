@@ -35,6 +35,7 @@ type Store struct {
 var (
 	_ store.Store  = (*Store)(nil)
 	_ store.Locker = (*Store)(nil)
+	_ store.Fencer = (*Store)(nil)
 )
 
 // document is the file's layout, stated exactly:
@@ -85,6 +86,11 @@ func (s *Store) List(ctx context.Context, prefix string) ([]store.Entry, error) 
 
 // Commit implements store.Store.
 func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
+	_, err := s.commit(ctx, ops...)
+	return err
+}
+
+func (s *Store) commit(ctx context.Context, ops ...store.Op) (uint64, error) {
 	return s.mem.CommitAfter(ctx, func(all []store.Entry) error { return write(s.path, all) }, ops...)
 }
 
@@ -92,6 +98,11 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
 // its goroutines.
 func (s *Store) Hold(ctx context.Context, name string, do func(context.Context)) {
 	s.mem.Hold(ctx, name, do)
+}
+
+// HoldFenced implements store.Fencer, likewise.
+func (s *Store) HoldFenced(ctx context.Context, name string, do func(context.Context, store.Fence)) {
+	s.mem.Hold(ctx, name, func(ctx context.Context) { store.Fenced(ctx, s.commit, do) })
 }
 
 func acquire(path string) (*os.File, error) {

@@ -34,6 +34,10 @@ func TestLocks(t *testing.T) {
 	})
 }
 
+func TestFences(t *testing.T) {
+	storetest.RunFencer(t, func(t *testing.T) storetest.Fenced { return open(t, filepath.Join(t.TempDir(), "state.json")) })
+}
+
 func TestARestartFindsEverythingWithItsVersions(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
 	s := open(t, path)

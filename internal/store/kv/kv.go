@@ -148,12 +148,13 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
 		if n == 0 {
 			break // what is left is the checked ones' own size: Consul tells
 		}
-		if err := s.transact(ctx, free[:n]); err != nil {
+		if _, err := s.transact(ctx, free[:n]); err != nil {
 			return err
 		}
 		free = free[n:]
 	}
-	return s.transact(ctx, append(free, checked...))
+	_, err := s.transact(ctx, append(free, checked...))
+	return err
 }
 
 func size(ops api.TxnOps) (n int) {
@@ -194,25 +195,47 @@ func (s *Store) op(op store.Op) (*api.TxnOp, error) {
 	return &api.TxnOp{KV: kv}, err
 }
 
-func (s *Store) transact(ctx context.Context, ops api.TxnOps) error {
+// transact runs one transaction and returns the index of what it wrote.
+func (s *Store) transact(ctx context.Context, ops api.TxnOps) (uint64, error) {
 	if len(ops) == 0 {
-		return nil
+		return 0, nil
 	}
 	q, cancel := query(ctx)
 	defer cancel()
 	ok, resp, _, err := s.txn.Txn(ops, q)
 	if err != nil {
-		return fmt.Errorf("commit to Consul: %w", err)
+		return 0, fmt.Errorf("commit to Consul: %w", err)
 	}
-	if ok {
-		return nil
+	if !ok {
+		return 0, refusal(ops, resp.Errors)
 	}
-	var faults []error
-	for _, e := range resp.Errors {
-		if e.OpIndex < len(ops) && conditional(ops[e.OpIndex].KV.Verb) {
-			return store.ErrConflict
+	for _, r := range resp.Results { // a deletion has none, a check that of another write
+		if r.KV != nil && slices.ContainsFunc(ops, func(o *api.TxnOp) bool { return writes(o.KV.Verb) && o.KV.Key == r.KV.Key }) {
+			return r.KV.ModifyIndex, nil
 		}
-		faults = append(faults, errors.New(e.What))
+	}
+	return 0, nil
+}
+
+func writes(v api.KVOp) bool { return v == api.KVSet || v == api.KVCAS }
+
+// refusal is why Consul applied nothing of ops: the lost lock before a conflict,
+// which may be its consequence, before other faults.
+func refusal(ops api.TxnOps, found api.TxnErrors) error {
+	var faults []error
+	conflict := false
+	for _, e := range found {
+		switch {
+		case e.OpIndex < len(ops) && ops[e.OpIndex].KV.Verb == api.KVCheckSession:
+			return store.ErrLost
+		case e.OpIndex < len(ops) && conditional(ops[e.OpIndex].KV.Verb):
+			conflict = true
+		default:
+			faults = append(faults, errors.New(e.What))
+		}
+	}
+	if conflict {
+		return store.ErrConflict
 	}
 	return fmt.Errorf("commit to Consul: %w", errors.Join(faults...))
 }

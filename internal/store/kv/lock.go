@@ -35,10 +35,18 @@ const (
 	handover  = time.Second // before a holder that gave the lock back asks again
 )
 
-var _ store.Locker = (*Store)(nil)
+var (
+	_ store.Locker = (*Store)(nil)
+	_ store.Fencer = (*Store)(nil)
+)
 
 // Hold implements store.Locker.
 func (s *Store) Hold(ctx context.Context, name string, do func(context.Context)) {
+	s.HoldFenced(ctx, name, func(ctx context.Context, _ store.Fence) { do(ctx) })
+}
+
+// HoldFenced implements store.Fencer.
+func (s *Store) HoldFenced(ctx context.Context, name string, do func(context.Context, store.Fence)) {
 	key := s.prefix + "lock/" + name
 	for {
 		h, ok := s.acquire(ctx, key)
@@ -157,7 +165,7 @@ type holder struct {
 }
 
 // hold runs do for as long as the key is held.
-func (h *holder) hold(ctx context.Context, do func(context.Context)) {
+func (h *holder) hold(ctx context.Context, do func(context.Context, store.Fence)) {
 	held, lose := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -172,7 +180,7 @@ func (h *holder) hold(ctx context.Context, do func(context.Context)) {
 		<-ended
 		h.release(ctx)
 	}()
-	do(held)
+	do(held, fence{h.store, h.key, h.session})
 }
 
 // keep beats until ctx ends (nil) or the key is lost.

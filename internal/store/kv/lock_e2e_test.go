@@ -4,6 +4,7 @@ package kv_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -43,19 +44,29 @@ func TestLocks(t *testing.T) {
 	})
 }
 
+func TestFences(t *testing.T) {
+	agent := consultest.Start(t, consultest.Options{})
+	var n atomic.Int64
+	storetest.RunFencer(t, func(t *testing.T) storetest.Fenced { return open(t, agent, fmt.Sprint("fences", n.Add(1), "/")) })
+}
+
 // TestALockOfAnEndedSession is taken away from its holder at once, and given
-// to nobody until it must have noticed.
+// to nobody until it must have noticed. What it writes until then is refused.
 func TestALockOfAnEndedSession(t *testing.T) {
 	agent := consultest.Start(t, consultest.Options{})
 	s := open(t, agent, "ended/")
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	held, lost := make(chan struct{}), make(chan struct{})
+	held, ended, lost := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	left := make(chan struct{})
 	go func() {
 		defer close(left)
-		s.Hold(ctx, "x", func(work context.Context) {
+		s.HoldFenced(ctx, "x", func(work context.Context, f store.Fence) {
 			close(held)
+			<-ended
+			if _, err := f.Commit(ctx, store.Op{Key: "a", Value: []byte("late")}); !errors.Is(err, store.ErrLost) {
+				t.Errorf("Commit = %v, want ErrLost", err)
+			}
 			<-work.Done()
 			close(lost)
 			leave()
@@ -69,6 +80,7 @@ func TestALockOfAnEndedSession(t *testing.T) {
 	if _, err := agent.API().Session().Destroy(pair.Session, nil); err != nil {
 		t.Fatal(err)
 	}
+	close(ended)
 	<-lost
 	<-left
 }

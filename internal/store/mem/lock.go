@@ -33,7 +33,15 @@ func (l *locks) named(name string) chan struct{} {
 	return c
 }
 
-var _ store.Locker = (*Store)(nil)
+var (
+	_ store.Locker = (*Store)(nil)
+	_ store.Fencer = (*Store)(nil)
+)
+
+// HoldFenced implements store.Fencer.
+func (s *Store) HoldFenced(ctx context.Context, name string, do func(context.Context, store.Fence)) {
+	s.Hold(ctx, name, func(ctx context.Context) { store.Fenced(ctx, s.commit, do) })
+}
 
 // Hold implements store.Locker, among the goroutines of one process: it dies
 // with all of its holders. Those who wait come in the order in which they asked.

@@ -62,28 +62,34 @@ func (s *Store) List(_ context.Context, prefix string) ([]store.Entry, error) {
 
 // Commit implements store.Store.
 func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
+	_, err := s.commit(ctx, ops...)
+	return err
+}
+
+func (s *Store) commit(ctx context.Context, ops ...store.Op) (uint64, error) {
 	return s.CommitAfter(ctx, func([]store.Entry) error { return nil }, ops...)
 }
 
 // CommitAfter applies ops only if persist, which is given every entry as it
-// will stand, sorted by key, succeeds. Readers see the old state until then.
-func (s *Store) CommitAfter(_ context.Context, persist func([]store.Entry) error, ops ...store.Op) error {
+// will stand, sorted by key, succeeds. Readers see the old state until then. It
+// returns the version of what was written, 0 where ops only delete.
+func (s *Store) CommitAfter(_ context.Context, persist func([]store.Entry) error, ops ...store.Op) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := make(map[string]store.Entry, len(s.entries)+len(ops))
 	for k, e := range s.entries {
 		next[k] = e
 	}
-	version := s.version
+	version, written := s.version+1, uint64(0)
 	for _, op := range ops {
 		if op.Check && s.entries[op.Key].Version != op.IfVersion {
-			return store.ErrConflict
+			return 0, store.ErrConflict
 		}
 		if op.Value == nil {
 			delete(next, op.Key)
 			continue
 		}
-		version++
+		written = version
 		next[op.Key] = store.Entry{Key: op.Key, Value: slices.Clone(op.Value), Version: version}
 	}
 	all := make([]store.Entry, 0, len(next))
@@ -92,8 +98,8 @@ func (s *Store) CommitAfter(_ context.Context, persist func([]store.Entry) error
 	}
 	slices.SortFunc(all, func(a, b store.Entry) int { return strings.Compare(a.Key, b.Key) })
 	if err := persist(all); err != nil {
-		return err
+		return 0, err
 	}
 	s.entries, s.version = next, version
-	return nil
+	return written, nil
 }

@@ -18,3 +18,7 @@ func TestLocks(t *testing.T) {
 		return storetest.Locks{Open: func(*testing.T) store.Locker { return s }}
 	})
 }
+
+func TestFences(t *testing.T) {
+	storetest.RunFencer(t, func(*testing.T) storetest.Fenced { return mem.New() })
+}
