@@ -42,6 +42,31 @@ func (b *bitset) or(o bitset) {
 	}
 }
 
+// and leaves what is in o too.
+func (b bitset) and(o bitset) {
+	for i := range b {
+		if i < len(o) {
+			b[i] &= o[i]
+		} else {
+			b[i] = 0
+		}
+	}
+}
+
+// andNot takes out what is in o.
+func (b bitset) andNot(o bitset) {
+	for i := range min(len(b), len(o)) {
+		b[i] &^= o[i]
+	}
+}
+
+func (b bitset) len() (n int) {
+	for _, w := range b {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
 // from yields the members, those from start on first, so that no member is
 // always the last one.
 func (b bitset) from(start int) iter.Seq[int] {

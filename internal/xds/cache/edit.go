@@ -63,13 +63,7 @@ func (e *edit) current(key Key, caller string) *Item {
 	if !ok {
 		n, _ = e.old.trees[key.Kind].Get(key.Name)
 	}
-	if n == nil || caller == "" {
-		if n == nil {
-			return nil
-		}
-		return n.all
-	}
-	return n.byCaller[caller]
+	return n.variant(caller)
 }
 
 // drop stages the removal of a resource, if service is still its owner.

@@ -33,6 +33,31 @@ func (e *entry) pick(caller string) *Item {
 	return e.all
 }
 
+// variant is what is meant for a caller alone, with "" for everybody.
+func (e *entry) variant(caller string) *Item {
+	switch {
+	case e == nil:
+		return nil
+	case caller == "":
+		return e.all
+	}
+	return e.byCaller[caller]
+}
+
+// variants yields them all.
+func (e *entry) variants() iter.Seq2[string, *Item] {
+	return func(yield func(string, *Item) bool) {
+		if e == nil || e.all != nil && !yield("", e.all) {
+			return
+		}
+		for caller, i := range e.byCaller {
+			if i != nil && !yield(caller, i) {
+				return
+			}
+		}
+	}
+}
+
 func (e *entry) empty() bool { return e.all == nil && len(e.byCaller) == 0 }
 
 // Change says that a name has other content since publish Seq.

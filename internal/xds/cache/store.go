@@ -21,9 +21,10 @@ func Default() Config { return Config{Log: 4096} }
 // Store publishes indexes. Its methods may be called by any goroutine; Apply
 // waits for its turn, nothing else waits for Apply.
 type Store struct {
-	cfg   Config
-	index atomic.Pointer[Index]
-	table table
+	cfg    Config
+	index  atomic.Pointer[Index]
+	table  table
+	labels labels
 
 	mu       sync.Mutex
 	services map[string]map[owned]struct{} // what each service published
@@ -77,6 +78,7 @@ func (s *Store) Apply(sets []resource.Set) {
 		s.replace(e, set)
 	}
 	next := e.finish(s.cfg.Log)
+	s.labels.follow(e)
 	s.index.Store(next)
 	s.table.wake(e.changes, uint64(s.cfg.Log))
 }

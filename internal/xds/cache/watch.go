@@ -20,17 +20,19 @@ type Watch struct {
 
 // table is the inverted index from names to watches.
 type table struct {
-	mu    sync.RWMutex
-	slots []*Watch // by slot; nil when free
-	free  []int
-	names [Kinds]map[string]bitset
-	all   [Kinds]bitset // who wants every name of a kind
-	start int           // whose turn it is to be woken first
-	since uint64        // changes since everybody was woken
-	woken bitset        // scratch of wake
+	mu      sync.RWMutex
+	slots   []*Watch // by slot; nil when free
+	free    []int
+	names   [Kinds]map[string]bitset
+	all     [Kinds]bitset     // who wants every name of a kind
+	callers map[string]bitset // whose watch it is
+	start   int               // whose turn it is to be woken first
+	since   uint64            // changes since everybody was woken
+	woken   bitset            // scratch of wake
 }
 
 func (t *table) init() {
+	t.callers = map[string]bitset{}
 	for k := range t.names {
 		t.names[k] = map[string]bitset{}
 	}
@@ -48,6 +50,9 @@ func (s *Store) Watch(caller string) *Watch {
 	} else {
 		t.slots = append(t.slots, w)
 	}
+	same := t.callers[caller]
+	same.add(w.slot)
+	t.callers[caller] = same
 	return w
 }
 
@@ -187,6 +192,11 @@ func (w *Watch) Close() {
 		w.t.all[k].del(w.slot)
 		for n := range w.t.names[k] {
 			w.drop(k, n)
+		}
+	}
+	if same := w.t.callers[w.caller]; same.has(w.slot) {
+		if same.del(w.slot); same.empty() {
+			delete(w.t.callers, w.caller)
 		}
 	}
 	w.t.slots[w.slot] = nil

@@ -117,6 +117,9 @@ func (a act) set() resource.Set {
 	if a.variant {
 		set.Resources = append(set.Resources, xdstest.For(xdstest.Route(own, 9*time.Second, own), "special"))
 	}
+	for _, r := range set.Resources {
+		r.Policies = labelsOf(r)
+	}
 	return set
 }
 
@@ -343,6 +346,8 @@ func TestP6P7P8RandomHistoriesConverge(t *testing.T) {
 			defer r.stop()
 			for _, a := range acts {
 				f.do(a)
+				synctest.Wait()
+				faults = append(faults, f.checkSurvey()...)
 			}
 			for i := range f.envoys {
 				f.resume(i)

@@ -41,7 +41,8 @@ type stream struct {
 	deadline  *time.Timer
 	events    []func() // to be called without mu
 
-	gone bool // the watch is closed
+	settled bool // has once had all that it asked for; see Survey
+	gone    bool // the watch is closed
 
 	once    sync.Once
 	done    chan struct{}
