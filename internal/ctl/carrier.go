@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/ctl/clientconfig"
 	"meshlite.dev/internal/policy"
 	"meshlite.dev/internal/policy/kv"
 )
@@ -31,7 +32,14 @@ type carrier interface {
 
 // carrier is the one of --carrier, else of the server.
 func (s *session) carrier(ctx context.Context) (carrier, error) {
-	name := s.env(s.carrierName, "MESHCTL_CARRIER")
+	context, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	name, ok := s.chosen(s.carrierName, "MESHCTL_CARRIER")
+	if !ok {
+		name = context.Carrier
+	}
 	if name == "" {
 		var p adminapi.Policies
 		if err := s.get(ctx, "/v1/policies", &p); err != nil {
@@ -41,15 +49,44 @@ func (s *session) carrier(ctx context.Context) (carrier, error) {
 	}
 	switch name {
 	case carrierConsul:
-		w, err := kv.NewWriter(kv.Config{})
+		cfg, err := s.consulConfig(context)
 		if err != nil {
 			return nil, err
 		}
-		return direct{w, true}, nil
+		w, err := kv.NewWriter(cfg)
+		return direct{w, true}, err
 	case carrierDir, "": // a server without a carrier says so itself
 		return remote{s}, nil
 	}
 	return nil, usagef("--carrier is %q; use %s", name, strings.Join(carriers, ", "))
+}
+
+// consulConfig is Consul's address and the user's own token: those of flags and
+// Consul's own variables, which the client reads itself, else the context's. The
+// token of a context is for the context's Consul alone.
+func (s *session) consulConfig(c clientconfig.Context) (kv.Config, error) {
+	cfg := kv.Config{Addr: s.consulAddr}
+	switch {
+	case cfg.Addr == "" && s.anyEnv("CONSUL_HTTP_ADDR"), cfg.Addr != "" && cfg.Addr != c.Consul.Address:
+		return cfg, nil // another Consul
+	}
+	cfg.Addr = c.Consul.Address
+	if !s.anyEnv("CONSUL_CACERT", "CONSUL_CAPATH") {
+		cfg.CAFile = c.Consul.CAFile
+	}
+	if s.anyEnv("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE") {
+		return cfg, nil
+	}
+	token, err := secret(c.Consul.TokenFile, "the Consul token of context "+c.Name)
+	cfg.Token = token
+	return cfg, err
+}
+
+func (s *session) anyEnv(names ...string) bool {
+	return slices.ContainsFunc(names, func(n string) bool {
+		_, ok := s.chosen("", n)
+		return ok
+	})
 }
 
 // remote has the server write.

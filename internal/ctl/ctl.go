@@ -102,7 +102,13 @@ func New(stdio IO) *cobra.Command {
 		},
 	}
 	s.flags(root.PersistentFlags())
-	root.AddCommand(s.serviceCmd(), s.proxyCmd(), s.policyCmd(), s.doctorCmd(), s.versionCmd())
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"context": s.contextNames,
+		"output":  cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp),
+	} {
+		_ = root.RegisterFlagCompletionFunc(flag, complete) // the flags are there: see above
+	}
+	root.AddCommand(s.serviceCmd(), s.proxyCmd(), s.policyCmd(), s.doctorCmd(), s.configCmd(), s.versionCmd())
 	return root
 }
 

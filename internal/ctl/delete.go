@@ -42,7 +42,7 @@ short name (rp, tr, es). One that is not there is an error, after the others are
 		},
 	}
 	from.flags(cmd, "remove the documents of a file, folder, or - for stdin; repeatable")
-	s.namespaceFlag(cmd, &namespace, "of names without one (default "+defaultNamespace+")")
+	s.namespaceFlag(cmd, &namespace, "of names without one (default the context's, else "+defaultNamespace+")")
 	cmd.Flags().BoolVar(&ignore, "ignore-not-found", false, "one that is not there is no error")
 	w.flags(cmd)
 	return cmd
@@ -50,8 +50,9 @@ short name (rp, tr, es). One that is not there is an error, after the others are
 
 // named are the documents that names, or the documents of files, stand for.
 func (s *session) named(from files, args []string, namespace string) ([]policy.Key, error) {
-	if namespace == "" {
-		namespace = defaultNamespace
+	namespace, err := s.namespace(namespace, defaultNamespace)
+	if err != nil {
+		return nil, err
 	}
 	rs, err := refs(args, namespace)
 	if err != nil {

@@ -164,12 +164,16 @@ func keyOf(p adminapi.Policy) policy.Key {
 // policies reads the documents that args choose; a name that chooses none is
 // an error.
 func (s *session) policies(cmd *cobra.Command, p picked, args []string) ([]adminapi.Policy, error) {
-	chosen, err := refs(args, s.scope(p))
+	namespace, err := s.scope(p)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := refs(args, namespace)
 	if err != nil {
 		return nil, err
 	}
 	if len(chosen) == 0 {
-		chosen = []ref{{Key: policy.Key{Namespace: s.scope(p)}}}
+		chosen = []ref{{Key: policy.Key{Namespace: namespace}}}
 	}
 	var all adminapi.Policies
 	if err := s.get(cmd.Context(), "/v1/policies", &all); err != nil {
@@ -191,11 +195,11 @@ func (s *session) policies(cmd *cobra.Command, p picked, args []string) ([]admin
 }
 
 // scope is the namespace of names without one; "" is any.
-func (s *session) scope(p picked) string {
+func (s *session) scope(p picked) (string, error) {
 	if p.all {
-		return ""
+		return "", nil
 	}
-	return p.namespace
+	return s.namespace(p.namespace, "")
 }
 
 func inNamespace(namespace string) string {

@@ -26,61 +26,57 @@ const defaultServer = "http://127.0.0.1:18001"
 // answers are printed.
 type session struct {
 	IO
-	server    string
-	tokenFile string
-	caFile    string
-	timeout   time.Duration // of one request; a watch has none
-	output    string
-
-	carrierName string
+	settings
+	timeout time.Duration // of one request; a watch has none
+	output  string
 }
 
 func (s *session) flags(fs *pflag.FlagSet) {
-	fs.StringVar(&s.server, "server", "", "admin API of xds-server (default $MESHCTL_SERVER, else "+defaultServer+")")
-	fs.StringVar(&s.tokenFile, "token-file", "", "file with the bearer token of the admin API (default $MESHCTL_TOKEN_FILE; $MESHCTL_TOKEN holds the token itself)")
-	fs.StringVar(&s.caFile, "ca-file", "", "CA that proves an https server (default $MESHCTL_CA_FILE, else the system's)")
+	s.settings.flags(fs)
 	fs.DurationVar(&s.timeout, "timeout", 10*time.Second, "of one request; apply and delete have one of their own")
 	fs.DurationVar(&s.timeout, "request-timeout", 10*time.Second, "of one request")
 	fs.StringVarP(&s.output, "output", "o", "table", "table, wide, json, yaml or name")
 }
 
-// env returns a flag's value, or that of an environment variable.
-func (s *session) env(flag, variable string) string {
-	if flag != "" {
-		return flag
+// token is the bearer token for the server at base. That of a context goes to
+// the context's own server alone.
+func (s *session) token(base string) (string, error) {
+	file, ok := s.chosen(s.tokenFile, "MESHCTL_TOKEN_FILE")
+	if !ok {
+		if t, ok := s.Getenv("MESHCTL_TOKEN"); ok {
+			return t, nil
+		}
+		c, err := s.contextOf(base)
+		if err != nil {
+			return "", err
+		}
+		file = c.TokenFile
 	}
-	v, _ := s.Getenv(variable)
-	return v
+	return secret(file, "--token-file")
 }
 
-func (s *session) base() (string, error) {
-	text := s.env(s.server, "MESHCTL_SERVER")
-	if text == "" {
-		text = defaultServer
-	}
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", usagef("--server is %q; use a URL such as %s", text, defaultServer)
-	}
-	return strings.TrimSuffix(text, "/"), nil
-}
-
-func (s *session) token() (string, error) {
-	file := s.env(s.tokenFile, "MESHCTL_TOKEN_FILE")
+// secret reads a file with a token in it; none for no file.
+func secret(file, flag string) (string, error) {
 	if file == "" {
-		t, _ := s.Getenv("MESHCTL_TOKEN")
-		return t, nil
+		return "", nil
 	}
 	raw, err := os.ReadFile(file)
 	if err != nil {
-		return "", usagef("read --token-file: %w", err)
+		return "", usagef("read %s: %w", flag, err)
 	}
 	return strings.TrimSpace(string(raw)), nil
 }
 
-func (s *session) transport() (http.RoundTripper, error) {
+func (s *session) transport(base string) (http.RoundTripper, error) {
 	t := &http.Transport{DisableKeepAlives: true, ForceAttemptHTTP2: true}
-	file := s.env(s.caFile, "MESHCTL_CA_FILE")
+	file, ok := s.chosen(s.caFile, "MESHCTL_CA_FILE")
+	if !ok {
+		c, err := s.contextOf(base)
+		if err != nil {
+			return nil, err
+		}
+		file = c.CAFile
+	}
 	if file == "" {
 		return t, nil
 	}
@@ -126,11 +122,11 @@ func (s *session) open(ctx context.Context, method, path string, body any) (io.R
 	if err != nil {
 		return nil, err
 	}
-	token, err := s.token()
+	token, err := s.token(base)
 	if err != nil {
 		return nil, err
 	}
-	transport, err := s.transport()
+	transport, err := s.transport(base)
 	if err != nil {
 		return nil, err
 	}

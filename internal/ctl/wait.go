@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -166,28 +167,9 @@ func (s *session) unacknowledged(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// same reports whether two documents mean the same: the API server of
-// Kubernetes writes out `effect: enforce`.
-func same(a, b json.RawMessage) bool { return len(a) > 0 && meaning(a) == meaning(b) }
-
-func meaning(raw json.RawMessage) string {
-	var doc struct {
-		Kind     string `json:"kind"`
-		Metadata struct {
-			Name      string `json:"name"`
-			Namespace string `json:"namespace"`
-		} `json:"metadata"`
-		Spec map[string]any `json:"spec"`
-	}
-	if json.Unmarshal(raw, &doc) != nil {
-		return ""
-	}
-	if doc.Spec["effect"] == string(v1alpha1.Enforce) {
-		delete(doc.Spec, "effect")
-	}
-	out, err := json.Marshal(doc)
-	if err != nil {
-		return ""
-	}
-	return string(out)
+// same reports whether the server's document, which it indented, is the
+// canonical one.
+func same(served, canonical json.RawMessage) bool {
+	var out bytes.Buffer
+	return json.Compact(&out, served) == nil && bytes.Equal(out.Bytes(), canonical)
 }
