@@ -60,9 +60,13 @@ default, whatever a context says.
 
 Where the server reads a folder it writes one file a document; a document that stands in
 a file of your own is refused with that file's name. Where policies live in Consul,
-meshctl writes the keys itself, with your CONSUL_HTTP_TOKEN.`,
+meshctl writes the keys itself, with your CONSUL_HTTP_TOKEN; where they live in
+Kubernetes, the objects, with your kubeconfig, by server-side apply as the field manager
+meshctl. --carrier says where without asking the server. A document that somebody else
+changes in the same moment is refused.`,
 		Example: `  meshctl policy apply -f policies/ -R --dry-run=server
   meshctl policy apply -f orders.yaml --wait
+  meshctl policy apply -f orders.yaml --carrier kube --kube-context prod
   generate-policies | meshctl policy apply -f - --wait=Programmed --timeout 1m`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := from.given(); err != nil {
@@ -80,6 +84,7 @@ meshctl writes the keys itself, with your CONSUL_HTTP_TOKEN.`,
 	}
 	from.flags(cmd, "file, folder, or - for stdin; repeatable")
 	w.flags(cmd)
+	cmd.Flags().BoolVar(&s.force, "force-conflicts", false, "in Kubernetes: take over fields that another field manager owns")
 	return cmd
 }
 

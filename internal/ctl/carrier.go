@@ -2,12 +2,16 @@ package ctl
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
 	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/ctl/clientconfig"
+	"meshlite.dev/internal/ctl/kube"
 	"meshlite.dev/internal/policy"
 	"meshlite.dev/internal/policy/kv"
 )
@@ -16,10 +20,11 @@ import (
 const (
 	carrierDir    = "dir"    // a folder: the server writes
 	carrierConsul = "consul" // meshctl writes keys, with its user's Consul token
+	carrierKube   = "kube"   // meshctl writes objects, with its user's kubeconfig
 )
 
 // carriers in the order of the documentation.
-var carriers = []string{carrierDir, carrierConsul}
+var carriers = []string{carrierDir, carrierConsul, carrierKube}
 
 // carrier is where documents live, reached with its user's own credentials.
 type carrier interface {
@@ -30,15 +35,15 @@ type carrier interface {
 	Apply(ctx context.Context, changes []policy.Change, dryRun bool) ([]adminapi.ApplyResult, error)
 }
 
-// carrier is the one of --carrier, else of the server.
+// carrier is the one of --carrier, else of the context, else of the server.
 func (s *session) carrier(ctx context.Context) (carrier, error) {
-	context, err := s.current()
+	here, err := s.current()
 	if err != nil {
 		return nil, err
 	}
 	name, ok := s.chosen(s.carrierName, "MESHCTL_CARRIER")
 	if !ok {
-		name = context.Carrier
+		name = here.Carrier
 	}
 	if name == "" {
 		var p adminapi.Policies
@@ -49,12 +54,15 @@ func (s *session) carrier(ctx context.Context) (carrier, error) {
 	}
 	switch name {
 	case carrierConsul:
-		cfg, err := s.consulConfig(context)
+		cfg, err := s.consulConfig(here)
 		if err != nil {
 			return nil, err
 		}
 		w, err := kv.NewWriter(cfg)
 		return direct{w, true}, err
+	case carrierKube:
+		w, err := kube.New(s.kubeConfig(here))
+		return direct{w, false}, asUsage(err, kube.ErrNoCluster)
 	case carrierDir, "": // a server without a carrier says so itself
 		return remote{s}, nil
 	}
@@ -80,6 +88,27 @@ func (s *session) consulConfig(c clientconfig.Context) (kv.Config, error) {
 	token, err := secret(c.Consul.TokenFile, "the Consul token of context "+c.Name)
 	cfg.Token = token
 	return cfg, err
+}
+
+// kubeConfig is the user's cluster: that of flags and $KUBECONFIG, else the
+// context's.
+func (s *session) kubeConfig(c clientconfig.Context) kube.Config {
+	cfg := kube.Config{Kubeconfig: s.kubeconfig, Context: s.kubeContext, Force: s.force, Warnings: s.Err}
+	if cfg.Kubeconfig == "" && !s.anyEnv("KUBECONFIG") {
+		cfg.Kubeconfig = c.Kubernetes.Kubeconfig
+	}
+	if cfg.Context == "" {
+		cfg.Context = c.Kubernetes.Context
+	}
+	return cfg
+}
+
+// asUsage makes what the user has to set a usage error.
+func asUsage(err, of error) error {
+	if errors.Is(err, of) {
+		return &exitError{ExitUsage, err}
+	}
+	return err
 }
 
 func (s *session) anyEnv(names ...string) bool {
@@ -131,13 +160,13 @@ type direct struct {
 func (d direct) Held(ctx context.Context, key policy.Key) (policy.Held, bool, error) {
 	all, err := d.Writer.Held(ctx, []policy.Key{key})
 	h, ok := all[key]
-	return h, ok, err
+	return h, ok, coded(err)
 }
 
 func (d direct) Apply(ctx context.Context, changes []policy.Change, dryRun bool) ([]adminapi.ApplyResult, error) {
 	held, err := d.Writer.Held(ctx, policy.KeysOf(changes))
 	if err != nil {
-		return nil, err
+		return nil, coded(err)
 	}
 	results := []adminapi.ApplyResult{}
 	changes = slices.Clone(changes)
@@ -151,7 +180,20 @@ func (d direct) Apply(ctx context.Context, changes []policy.Change, dryRun bool)
 		}
 	}
 	if dryRun {
-		return results, d.Check(ctx, changes)
+		return results, coded(d.Check(ctx, changes))
 	}
-	return results, d.Write(ctx, changes)
+	return results, coded(d.Write(ctx, changes))
+}
+
+// coded gives an error of Consul or Kubernetes its exit code, and says what to
+// do about a document that moved.
+func coded(err error) error {
+	var u *url.Error
+	switch {
+	case errors.Is(err, policy.ErrChanged):
+		return fmt.Errorf("%w\nhint: meshctl policy diff -f shows what is there now; then repeat the change", err)
+	case errors.Is(err, kube.ErrUnreachable), errors.As(err, &u):
+		return &exitError{ExitUnreachable, err}
+	}
+	return err
 }

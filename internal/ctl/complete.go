@@ -61,7 +61,7 @@ func (s *session) completePolicies(cmd *cobra.Command, args []string, prefix str
 		}
 		if len(args) == 0 && !strings.Contains(prefix, "/") {
 			for _, k := range policy.Kinds() {
-				names = append(names, mesh.ShortKind(k), plural(k))
+				names = append(names, mesh.ShortKind(k), policy.Plural(k))
 			}
 		}
 		return names

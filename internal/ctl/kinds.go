@@ -8,24 +8,13 @@ import (
 	"meshlite.dev/internal/policy"
 )
 
-// group of the kinds, as kubectl appends it: "trafficroutes.meshlite.dev".
-var apiGroup, _, _ = strings.Cut(policy.APIVersion, "/")
-
-// plural is a kind as the API server's paths have it.
-func plural(kind string) string {
-	name := strings.ToLower(kind)
-	if stem, ok := strings.CutSuffix(name, "y"); ok {
-		return stem + "ies"
-	}
-	return name + "s"
-}
-
 // kindNamed reads a kind as kubectl does: by its full name, plural or short
 // name in any case, with or without the group.
 func kindNamed(text string) (kind string, ok bool) {
-	name := strings.TrimSuffix(strings.ToLower(text), "."+apiGroup)
+	group, _, _ := strings.Cut(policy.APIVersion, "/")
+	name := strings.TrimSuffix(strings.ToLower(text), "."+group)
 	for _, k := range policy.Kinds() {
-		if name == strings.ToLower(k) || name == plural(k) || name == mesh.ShortKind(k) {
+		if name == strings.ToLower(k) || name == policy.Plural(k) || name == mesh.ShortKind(k) {
 			return k, true
 		}
 	}

@@ -47,8 +47,8 @@ func TestKindsAreNamedAsInKubectl(t *testing.T) {
 					t.Errorf("kindNamed(%q) = %q, %v, want %s", w, got, ok, k)
 				}
 			}
-			if got := plural(k); got != n.Plural {
-				t.Errorf("plural(%s) = %s, want %s", k, got, n.Plural)
+			if got := policy.Plural(k); got != n.Plural {
+				t.Errorf("Plural(%s) = %s, want %s", k, got, n.Plural)
 			}
 		}
 	}

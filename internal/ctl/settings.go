@@ -22,6 +22,7 @@ type settings struct {
 	consulAddr  string
 	kubeconfig  string
 	kubeContext string
+	force       bool // fields of Kubernetes objects that another manager owns are taken over
 
 	loaded *clientconfig.Context // once it was read
 }

@@ -37,6 +37,15 @@ const (
 // Kinds lists the kinds of documents in the order in which they sort.
 func Kinds() []string { return []string{KindEventSubscription, KindResiliencePolicy, KindTrafficRoute} }
 
+// Plural is a kind as it stands in the API server's URLs: "resiliencepolicies".
+func Plural(kind string) string {
+	name := strings.ToLower(kind)
+	if stem, ok := strings.CutSuffix(name, "y"); ok {
+		return stem + "ies"
+	}
+	return name + "s"
+}
+
 // Decode reads every document of one source: YAML documents separated by
 // lines of "---", or JSON. A document with a fault is refused, alone, with all
 // its faults; the others stand. Empty documents do not count. It never
@@ -230,7 +239,9 @@ func (d *document) build() (*Document, *Refusal) {
 		"metadata": map[string]any{"name": d.key.Name, "namespace": d.key.Namespace},
 		"spec":     canonicalSpec(d.tree.value["spec"]),
 	})
-	out := &Document{Key: d.key, Canonical: canonical, Source: d.source}
+	meta, _ := d.tree.value["metadata"].(map[string]any) // header has seen it
+	out := &Document{Key: d.key, Canonical: canonical, Source: d.source, Labels: words(meta["labels"]), Annotations: words(meta["annotations"])}
+	delete(out.Annotations, LastApplied)
 	if err == nil {
 		err = out.readSpec()
 	}

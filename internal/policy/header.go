@@ -65,8 +65,8 @@ func (d *document) header(obj map[string]any) (known bool) {
 	return known
 }
 
-// labels checks labels or annotations as Kubernetes does. Nothing here reads
-// them, but what passes here, kubectl accepts.
+// labels checks labels or annotations as Kubernetes does: what passes here,
+// kubectl accepts.
 func (d *document) labels(path string, v any, value func(string) []string) {
 	if v == nil {
 		return
@@ -93,4 +93,20 @@ func (d *document) labels(path string, v any, value func(string) []string) {
 			d.fault(at, text(s), "must be at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends")
 		}
 	}
+}
+
+// LastApplied is the annotation in which kubectl keeps a copy of the document.
+const LastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+
+// words are the strings of a map, nil where there are none.
+func words(v any) map[string]string {
+	fields, _ := v.(map[string]any)
+	if len(fields) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(fields))
+	for name, v := range fields {
+		out[name], _ = v.(string)
+	}
+	return out
 }

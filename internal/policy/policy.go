@@ -25,6 +25,10 @@ type Document struct {
 	Canonical  []byte // canonical JSON: apiVersion, kind, metadata name and namespace, spec
 	Source     string // where it was read: "policies/orders.yaml#2"
 
+	// Labels and Annotations as they were written, nil where there are none. They
+	// are for Kubernetes alone: no part of Canonical, and no other carrier keeps them.
+	Labels, Annotations map[string]string
+
 	// The spec of the document's kind; the others are nil.
 	Resilience   *v1alpha1.ResiliencePolicySpec
 	Route        *v1alpha1.TrafficRouteSpec
