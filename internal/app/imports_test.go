@@ -161,7 +161,7 @@ var heavy = []string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers"
 
 // TestMeshctlWithoutKubernetesClientset keeps the large parts of client-go, and
 // with them a third of meshctl's size, out of it
-// (docs/adr/0005-client-go-in-meshctl.md).
+// (docs/adr/0006-client-go-in-meshctl.md).
 func TestMeshctlWithoutKubernetesClientset(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"cmd/meshctl")
 	var stderr bytes.Buffer

@@ -1,6 +1,6 @@
 // Package kube writes policies into Kubernetes for meshctl, with its user's own
 // credentials: kubeconfig, contexts, exec plugins. It is the one package of
-// meshctl with client-go behind it (docs/adr/0005-client-go-in-meshctl.md); a
+// meshctl with client-go behind it (docs/adr/0006-client-go-in-meshctl.md); a
 // command that needs no cluster never calls it. Its main type is Writer.
 package kube
 
