@@ -10,31 +10,41 @@ import (
 	"meshlite.dev/internal/policy"
 )
 
-// needCatalog are the findings that say nothing without a real catalog.
-var needCatalog = []string{mesh.CodeTargetNotFound, mesh.CodeEjectionInert}
+// needCatalog are the findings that say nothing without real instances.
+var needCatalog = []string{mesh.CodeEjectionInert, mesh.CodeEmptySubset}
 
 // Analyze tells what can be said of documents without a catalog, as `meshctl
 // policy validate` does: every service that they name is taken to exist, to
 // speak http1 unless a document says otherwise, and to belong to the
-// namespace of the first document outside the root namespace that targets it.
+// namespace of the first document outside the root namespace that is for it.
+// Subsets of services whose TrafficRoute is not among the documents are taken
+// to exist, and so are TrafficRoutes that are not.
 func Analyze(cfg Config, docs []*policy.Document) []mesh.Finding {
 	c := New(cfg)
+	c.offline = true
 	docs = slices.Clone(docs)
 	slices.SortFunc(docs, func(a, b *policy.Document) int { return strings.Compare(a.Key.String(), b.Key.String()) })
 	services := map[string]*catalog.Service{}
+	add := func(key string) *catalog.Service {
+		if services[key] == nil {
+			services[key] = &catalog.Service{Name: key, Protocol: mesh.HTTP1, Synced: true}
+		}
+		return services[key]
+	}
 	for _, d := range docs {
 		for name := range c.newDocument(d).services {
-			s := services[name]
-			if s == nil {
-				s = &catalog.Service{Name: name, Protocol: mesh.HTTP1, Synced: true}
-				services[name] = s
-			}
-			if s.Namespace == "" && d.Namespace != c.root {
+			if s := add(name); s.Namespace == "" && d.Namespace != c.root {
 				s.Namespace = d.Namespace
 			}
 		}
+		if d.Route == nil {
+			continue
+		}
+		for _, p := range poolsIn(d.Route) {
+			add(mesh.ServiceKey(p.Service, p.Datacenter))
+		}
 	}
-	r := Full(cfg, catalog.Snapshot{Services: pmap.From(services)}, policy.Revision{Documents: docs})
+	r := c.Update(catalog.Snapshot{Services: pmap.From(services)}, policy.Revision{Documents: docs})
 	return slices.DeleteFunc(slices.Clone(r.Findings()), func(f mesh.Finding) bool {
 		return slices.Contains(needCatalog, f.Code)
 	})

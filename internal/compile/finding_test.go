@@ -242,3 +242,60 @@ func TestAnalyzeNeedsNoCatalog(t *testing.T) {
 		t.Errorf("findings = %s, want %s", got, want)
 	}
 }
+
+func TestAnalyzeTakesWhatRoutesNameToExist(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		routes   [][2]string
+		policies [][2]string
+		want     string
+	}{
+		{
+			name: "services, datacenters and subsets of services that have no route here",
+			routes: [][2]string{{"default/orders", `{service: orders, subsets: [{name: v2, tags: [v2]}], rules: [{name: a,
+				backends: [{subset: v2}, {service: audit, subset: v1}], failover: [{datacenter: dc2, subset: v2}, {service: pay}]}]}`}},
+		},
+		{
+			name: "a subset that the service's own route does not name",
+			routes: [][2]string{
+				{"default/audit", `{service: audit, subsets: [{name: v1, tags: [v1]}]}`},
+				{"default/orders", `{service: orders, rules: [{name: a, backends: [{subset: v2}], failover: [{service: audit, subset: v3}]}]}`},
+			},
+			want: "MESH0022 orders tr/default/orders@1 spec.rules[0].backends[0].subset|MESH0022 orders tr/default/orders@1 spec.rules[0].failover[0].subset",
+		},
+		{
+			name:     "a policy of a route that may stand elsewhere",
+			policies: [][2]string{{"default/p", `{targetRefs: [{kind: TrafficRoute, name: orders, sectionName: a}], retry: {attempts: 1}}`}},
+		},
+		{
+			name:     "a policy of a rule that the route does not have",
+			routes:   [][2]string{{"default/orders", `{service: orders, rules: [{name: canary}]}`}},
+			policies: [][2]string{{"default/p", `{targetRefs: [{kind: TrafficRoute, name: orders, sectionName: canry}], retry: {attempts: 1}}`}},
+			want:     "MESH0008  rp/default/p@1 spec.targetRefs[0]",
+		},
+		{
+			name:     "a route for what a document says is tcp",
+			routes:   [][2]string{{"default/db", `{service: db}`}},
+			policies: [][2]string{{"default/p", `{targetRefs: [{kind: Service, name: db}], connection: {protocol: tcp}}`}},
+			want:     "MESH0023 db tr/default/db@1 spec.service",
+		},
+		{
+			name:   "a route of the namespace that it is for",
+			routes: [][2]string{{"shop/orders", `{service: orders, rules: [{name: a, backends: [{service: audit}]}]}`}},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t)
+			for _, r := range tc.routes {
+				w.route(r[0], r[1])
+			}
+			for _, p := range tc.policies {
+				w.policy(p[0], p[1])
+			}
+			_, rev := w.take()
+			if got := strings.Join(codes(compile.Analyze(compile.Default(), rev.Documents)), "|"); got != tc.want {
+				t.Errorf("findings = %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
