@@ -115,10 +115,11 @@ func (d *document) services(yield func(string) bool) {
 }
 
 // trafficRoutes yields the names of the TrafficRoutes that the document
-// targets, all of them or rules of them.
+// targets, all of them or rules of them, each once.
 func (d *document) trafficRoutes(yield func(string) bool) {
-	for _, t := range d.targets {
-		if t.kind == v1alpha1.TargetTrafficRoute && !yield(t.name) {
+	for i, t := range d.targets {
+		again := slices.ContainsFunc(d.targets[:i], func(o target) bool { return o.kind == t.kind && o.name == t.name })
+		if t.kind == v1alpha1.TargetTrafficRoute && !again && !yield(t.name) {
 			return
 		}
 	}

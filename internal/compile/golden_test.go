@@ -144,7 +144,10 @@ func report(r compile.Result, all bool) string {
 		fmt.Fprintf(&b, "%s %s service %q document %s at %s\n  %s\n  hint: %s\n", f.Code, f.Severity, f.Service, f.Document, f.Path, f.Message, f.Hint)
 	}
 	for _, s := range r.Documents() {
-		fmt.Fprintf(&b, "%s targets %v: %s %s\n", s.Document.Ref(), s.Targets, s.Accepted, s.Message)
+		fmt.Fprintf(&b, "%s: %s %s\n", s.Document.Ref(), s.Accepted, s.Message)
+		for _, t := range s.PerTarget {
+			fmt.Fprintf(&b, "  %s: %s, generation %d%s\n", t.Name, t.Accepted, t.InForce, map[bool]string{true: ", overridden"}[t.Overridden])
+		}
 	}
 	return b.String()
 }

@@ -13,6 +13,7 @@ import (
 	"meshlite.dev/internal/catalog"
 	"meshlite.dev/internal/compile"
 	"meshlite.dev/internal/mesh"
+	"meshlite.dev/internal/policy"
 )
 
 // specs that keep every rule across fields, however they are combined.
@@ -46,40 +47,57 @@ var (
 		`rules: [{name: two, backends: [{datacenter: dc1}, {service: b, datacenter: dc2, subset: v1}], timeouts: {request: 18s}}]`,
 		`rules: [{name: one, filters: {directResponse: {status: 503}}}, {name: two, retry: {attempts: 3}}]`,
 	}
+	// harmfulRoutings break a rule across fields with mesh-default or a policy.
+	harmfulRoutings = []string{
+		`rules: [{name: one, retry: {perTryTimeout: 20s}}, {name: two, timeouts: {request: 300ms}}]`,
+		`rules: [{name: two, retry: {backoff: {base: 2s}, perTryTimeout: 19s}}]`,
+	}
 	subsettings = []string{
 		``, `subsets: [{name: v1, tags: [v1]}], `, `subsets: [{name: v2, tags: [v2], meta: {track: beta}}, {name: v1, meta: {v: one}}], `,
 	}
 )
 
+// specs are what steps of a world draw from.
+type specs struct{ policies, routes []string }
+
+var (
+	sound = specs{harmless, routings}
+	risky = specs{slices.Concat(harmless, harmful), slices.Concat(routings, harmfulRoutings)}
+)
+
 // step changes the world at random.
-func (w *world) step(t *rapid.T, specs []string) {
-	remove := func() bool { return rapid.IntRange(0, 3).Draw(t, "remove") == 0 }
+func (w *world) step(t *rapid.T, from specs) {
 	switch rapid.IntRange(0, 5).Draw(t, "what") {
 	case 0, 1:
 		name := rapid.SampledFrom(serviceNames).Draw(t, "service")
-		if _, ok := w.services[name]; ok && remove() {
+		if _, ok := w.services[name]; ok && rapid.IntRange(0, 3).Draw(t, "remove") == 0 {
 			w.removeService(name)
 			return
 		}
 		w.service(name, rapid.IntRange(0, 3).Draw(t, "instances"), w.some(t))
-	case 2, 3:
-		name := rapid.SampledFrom(namespaces).Draw(t, "policy namespace") + "/" + rapid.SampledFrom([]string{"p", "q", "r"}).Draw(t, "policy")
-		if remove() {
-			w.removePolicy(name)
-			return
-		}
-		w.policy(name, "{"+rapid.SampledFrom(targetings).Draw(t, "target")+", "+rapid.SampledFrom(specs).Draw(t, "spec")+"}")
-	case 4:
-		name := rapid.SampledFrom(namespaces).Draw(t, "route namespace") + "/" + rapid.SampledFrom([]string{"x", "y"}).Draw(t, "route")
-		if remove() {
-			w.removeRoute(name)
-			return
-		}
-		w.route(name, "{service: "+rapid.SampledFrom(serviceNames[:4]).Draw(t, "routed")+", "+
-			rapid.SampledFrom([]string{"", "", "effect: shadow, "}).Draw(t, "effect")+
-			rapid.SampledFrom(subsettings).Draw(t, "subsets")+rapid.SampledFrom(routings).Draw(t, "rules")+"}")
+	case 2, 3, 4:
+		w.draw(t, from, []string{"p", "q", "r"}, []string{"x", "y"})
 	case 5:
 		w.home = rapid.SampledFrom([]string{"", "dc1", "dc2"}).Draw(t, "own datacenter")
+	}
+}
+
+// draw writes or removes one of these documents at random.
+func (w *world) draw(t *rapid.T, from specs, policies, routes []string) {
+	namespace := rapid.SampledFrom(namespaces).Draw(t, "document namespace") + "/"
+	name := rapid.SampledFrom(slices.Concat(policies, routes)).Draw(t, "document")
+	remove := rapid.IntRange(0, 3).Draw(t, "remove") == 0
+	switch isRoute := slices.Contains(routes, name); {
+	case isRoute && remove:
+		w.removeRoute(namespace + name)
+	case remove:
+		w.removePolicy(namespace + name)
+	case isRoute:
+		w.route(namespace+name, "{service: "+rapid.SampledFrom(serviceNames[:4]).Draw(t, "routed")+", "+
+			rapid.SampledFrom([]string{"", "", "effect: shadow, "}).Draw(t, "effect")+
+			rapid.SampledFrom(subsettings).Draw(t, "subsets")+rapid.SampledFrom(from.routes).Draw(t, "rules")+"}")
+	default:
+		w.policy(namespace+name, "{"+rapid.SampledFrom(targetings).Draw(t, "target")+", "+rapid.SampledFrom(from.policies).Draw(t, "spec")+"}")
 	}
 }
 
@@ -106,7 +124,7 @@ func TestUpdateEqualsFull(t *testing.T) {
 		var before compile.Result
 		for range rapid.IntRange(1, 12).Draw(rt, "updates") {
 			for range rapid.IntRange(0, 4).Draw(rt, "changes") {
-				w.step(rt, harmless)
+				w.step(rt, sound)
 			}
 			snap, rev := w.take()
 			got := c.Update(snap, rev)
@@ -163,7 +181,7 @@ func TestOnlyEndpointsChangeWhenEndpointsChange(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t)
 		for range rapid.IntRange(1, 12).Draw(rt, "changes") {
-			w.step(rt, append(slices.Clone(harmless), harmful...))
+			w.step(rt, risky)
 		}
 		c := compile.New(compile.Default())
 		before := c.Update(w.take())
@@ -186,12 +204,69 @@ func TestCompilingIsDeterministic(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t)
 		for range rapid.IntRange(1, 20).Draw(rt, "changes") {
-			w.step(rt, append(slices.Clone(harmless), harmful...))
+			w.step(rt, risky)
 		}
 		snap, rev := w.take()
 		one, two := compile.Full(compile.Default(), snap, rev), compile.Full(compile.Default(), snap, rev)
 		if diff := cmp.Diff(picture(one), picture(two)); diff != "" {
 			rt.Fatalf("the same input gave two results:\n%s", diff)
+		}
+	})
+}
+
+func TestDocumentsInAnyOrderGiveTheSameModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t)
+		for range rapid.IntRange(1, 16).Draw(rt, "changes") {
+			w.step(rt, sound)
+		}
+		snap, rev := w.take()
+		want := compile.Full(compile.Default(), snap, rev)
+		c := compile.New(compile.Default())
+		got := c.Update(snap, policy.Revision{})
+		snap.Changed = nil
+		var applied []*policy.Document
+		for _, d := range rapid.Permutation(rev.Documents).Draw(rt, "order") {
+			applied = append(applied, d)
+			next := policy.Revision{Hash: rev.Hash, Documents: slices.Clone(applied), Changed: []policy.Key{d.Key}}
+			slices.SortFunc(next.Documents, func(a, b *policy.Document) int { return strings.Compare(a.Key.String(), b.Key.String()) })
+			got = c.Update(snap, next)
+		}
+		was, is := picture(want), picture(got)
+		delete(was, "revision")
+		delete(is, "revision")
+		if diff := cmp.Diff(was, is); diff != "" {
+			rt.Fatalf("one by one the documents give something else (-at once +one by one):\n%s", diff)
+		}
+	})
+}
+
+func TestApplyThenDeleteLeavesTheModelAsItWas(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t)
+		for range rapid.IntRange(1, 12).Draw(rt, "changes") {
+			w.step(rt, sound)
+		}
+		c := compile.New(compile.Default())
+		before := c.Update(w.take())
+		for range rapid.IntRange(1, 6).Draw(rt, "documents") {
+			w.draw(rt, risky, []string{"m", "z"}, []string{"a", "z"})
+			if rapid.Bool().Draw(rt, "update") {
+				c.Update(w.take())
+			}
+		}
+		c.Update(w.take())
+		for key := range w.docs {
+			if slices.Contains([]string{"m", "z", "a"}, key.Name) {
+				w.remove(key)
+			}
+		}
+		after := c.Update(w.take())
+		was, is := picture(before), picture(after)
+		delete(was, "revision")
+		delete(is, "revision")
+		if diff := cmp.Diff(was, is); diff != "" {
+			rt.Fatalf("something is left (-before +after):\n%s", diff)
 		}
 	})
 }

@@ -125,7 +125,7 @@ func TestNothingInForceEverBreaksARule(t *testing.T) {
 		c := compile.New(compile.Default())
 		for range rapid.IntRange(1, 12).Draw(rt, "updates") {
 			for range rapid.IntRange(0, 4).Draw(rt, "changes") {
-				w.step(rt, append(slices.Clone(harmless), harmful...))
+				w.step(rt, risky)
 			}
 			snap, rev := w.take()
 			got, full := c.Update(snap, rev), compile.Full(compile.Default(), snap, rev)
@@ -147,8 +147,16 @@ func TestNothingInForceEverBreaksARule(t *testing.T) {
 }
 
 func checkSound(t *rapid.T, service string, d *mesh.Destination) {
-	r := d.Retry
-	if r.PerTryTimeout > d.Timeouts.Request && d.Timeouts.Request > 0 || r.BackoffBase > r.BackoffMax {
-		t.Fatalf("%s from %q: perTry %s, request %s, base %s, max %s", service, d.Caller, r.PerTryTimeout, d.Timeouts.Request, r.BackoffBase, r.BackoffMax)
+	all := map[string]*mesh.Effective{"": d.Effective}
+	if d.Routes != nil {
+		for _, r := range d.Routes.Rules {
+			all[r.Name] = r.Resilience
+		}
+	}
+	for rule, e := range all {
+		r, request := e.Retry, e.Timeouts.Request
+		if r.PerTryTimeout > request && request > 0 || r.BackoffBase > r.BackoffMax {
+			t.Fatalf("%s from %q, rule %q: perTry %s, request %s, base %s, max %s", service, d.Caller, rule, r.PerTryTimeout, request, r.BackoffBase, r.BackoffMax)
+		}
 	}
 }
