@@ -28,18 +28,23 @@ func (w *writing) flags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&w.dryRun, "dry-run", dryNone, "client: check offline; server: let the carrier say what would happen; none: do it")
 	fs.Lookup("dry-run").NoOptDefVal = dryClient
+	_ = cmd.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions([]string{dryNone, dryClient, dryServer}, cobra.ShellCompDirectiveNoFileComp))
+	w.waitFlags(cmd)
+}
+
+func (w *writing) waitFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
 	fs.StringVar(&w.wait, "wait", "", "wait until it is Accepted, Programmed or Enforced (without a value); a deleted one until it is gone everywhere")
 	fs.Lookup("wait").NoOptDefVal = policy.ConditionEnforced
 	fs.DurationVar(&w.limit, "timeout", 30*time.Second, "how long --wait waits")
 	fs.DurationVar(&w.limit, "wait-timeout", 30*time.Second, "the same as --timeout")
 	_ = fs.MarkHidden("wait-timeout") // the flag is there: see above
-	_ = cmd.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions([]string{dryNone, dryClient, dryServer}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("wait", cobra.FixedCompletions(waits, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (w *writing) check() error {
 	switch w.dryRun {
-	case dryNone, dryClient, dryServer:
+	case "", dryNone, dryClient, dryServer:
 	default:
 		return usagef("--dry-run is %q; use none, client or server", w.dryRun)
 	}
@@ -106,7 +111,7 @@ func (s *session) change(ctx context.Context, w writing, changes []policy.Change
 	for _, r := range results {
 		t.add(r.Document, r.Document, r.Result+map[string]string{dryClient: " (client dry run)", dryServer: " (server dry run)"}[w.dryRun])
 	}
-	if err := s.show(adminapi.ApplyResponse{Results: results}, t); err != nil || w.wait == "" || w.dryRun != dryNone {
+	if err := s.show(adminapi.ApplyResponse{Results: results}, t); err != nil || w.wait == "" || w.dryRun == dryClient || w.dryRun == dryServer {
 		return err
 	}
 	return s.await(ctx, w, changes)

@@ -14,6 +14,8 @@ import (
 // defaultNamespace is that of a document which names none, on every carrier.
 const defaultNamespace = "default"
 
+const namespaceUsage = "of names without one (default the context's, else " + defaultNamespace + ")"
+
 func (s *session) policyDelete() *cobra.Command {
 	var from files
 	var namespace string
@@ -42,7 +44,7 @@ short name (rp, tr, es). One that is not there is an error, after the others are
 		},
 	}
 	from.flags(cmd, "remove the documents of a file, folder, or - for stdin; repeatable")
-	s.namespaceFlag(cmd, &namespace, "of names without one (default the context's, else "+defaultNamespace+")")
+	s.namespaceFlag(cmd, &namespace, namespaceUsage)
 	cmd.Flags().BoolVar(&ignore, "ignore-not-found", false, "one that is not there is no error")
 	w.flags(cmd)
 	return cmd

@@ -132,17 +132,19 @@ func (f *files) valid(stdin io.Reader) ([]*policy.Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	if faults := faultsOf(all); len(faults) > 0 {
+	if len(all.Refused) > 0 {
+		var faults []error
+		for _, f := range faultsOf(all) {
+			faults = append(faults, f)
+		}
 		return nil, &exitError{ExitBadInput, errors.Join(faults...)}
 	}
 	return all.Documents, nil
 }
 
-func faultsOf(p policy.Proposal) (faults []error) {
+func faultsOf(p policy.Proposal) (faults []policy.FieldError) {
 	for _, r := range p.Refused {
-		for _, f := range r.Faults {
-			faults = append(faults, f)
-		}
+		faults = append(faults, r.Faults...)
 	}
 	return faults
 }

@@ -14,7 +14,7 @@ import (
 func (s *session) policyCmd() *cobra.Command {
 	cmd := group("policy", "Write policies, check them, and see which one decides what", "policies", "pol")
 	s.carrierFlags(cmd.PersistentFlags())
-	cmd.AddCommand(s.policyGet(), s.policyDescribe(), s.policyApply(), s.policyDelete(),
+	cmd.AddCommand(s.policyGet(), s.policyDescribe(), s.policyApply(), s.policyEdit(), s.policyDelete(),
 		s.policyDiff(), s.policyValidate(), s.policyExplain(), s.policyAnalyze(), s.policySchema())
 	return cmd
 }

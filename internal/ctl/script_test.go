@@ -23,18 +23,28 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs meshctl as users do. $SERVER is a real xds-server on the
 // catalog and policies of testdata/server; $WRITABLE has the folder $POLICIES,
-// which one script alone writes.
+// which one script alone writes, and $EDITABLE $EDITABLE_POLICIES for another.
 func TestScripts(t *testing.T) {
 	server := startServer(t, "testdata/server/policies")
 	own := t.TempDir() // may be written
 	writable := startServer(t, own)
+	edited := t.TempDir()
+	editable := startServer(t, edited)
+	runScripts(t, "testdata/script", map[string]string{
+		"SERVER": server, "WRITABLE": writable, "POLICIES": own, "EDITABLE": editable, "EDITABLE_POLICIES": edited,
+	})
+}
+
+// runScripts runs every script of a folder with these variables.
+func runScripts(t *testing.T, dir string, env map[string]string) {
+	t.Helper()
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
-			e.Setenv("SERVER", server)
-			e.Setenv("WRITABLE", writable)
-			e.Setenv("POLICIES", own)
+			for name, value := range env {
+				e.Setenv(name, value)
+			}
 			e.Setenv("NO_COLOR", "1")
 			return nil
 		},
@@ -69,7 +79,13 @@ func exitCode(err error) string {
 func startServer(t *testing.T, policies string) string {
 	t.Helper()
 	cfg := app.Default()
-	cfg.CatalogDir, cfg.PolicyDir, cfg.StateDir = "testdata/server/catalog", policies, t.TempDir()
+	cfg.PolicyDir = policies
+	return startConfigured(t, cfg)
+}
+
+func startConfigured(t *testing.T, cfg app.Config) string {
+	t.Helper()
+	cfg.CatalogDir, cfg.StateDir = "testdata/server/catalog", t.TempDir()
 	cfg.XDSAddr, cfg.AdminAddr, cfg.PolicyQuiet = "127.0.0.1:0", "127.0.0.1:0", 0
 	ctx, stop := context.WithCancel(context.Background())
 	addrs, ended := make(chan app.Addrs, 1), make(chan error, 1)

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -116,8 +119,25 @@ func (w *Writer) do(ctx context.Context, c policy.Change, dryRun []string) error
 	if err != nil {
 		return err
 	}
-	_, err = w.resource(c.Key).Apply(ctx, c.Name, obj, metav1.ApplyOptions{FieldManager: FieldManager, Force: w.force, DryRun: dryRun})
+	how := metav1.ApplyOptions{FieldManager: FieldManager, Force: w.force, DryRun: dryRun}
+	if _, err = w.resource(c.Key).Apply(ctx, c.Name, obj, how); ourOwn(err) {
+		how.Force = true
+		_, err = w.resource(c.Key).Apply(ctx, c.Name, obj, how)
+	}
 	return w.explain(c.Key, err)
+}
+
+// ourOwn reports whether a conflict is with nothing but an earlier edit by
+// meshctl, which the API server counts as another manager of the same name.
+func ourOwn(err error) bool {
+	var s apierrors.APIStatus
+	if !apierrors.IsConflict(err) || !errors.As(err, &s) || s.Status().Details == nil {
+		return false
+	}
+	causes := s.Status().Details.Causes
+	return len(causes) > 0 && !slices.ContainsFunc(causes, func(c metav1.StatusCause) bool {
+		return c.Type != metav1.CauseTypeFieldManagerConflict || !strings.Contains(c.Message, strconv.Quote(FieldManager))
+	})
 }
 
 // object is a document as the API server takes it.
