@@ -15,11 +15,12 @@ import (
 // nothing of a document is in force, Programmed and Enforced repeat Accepted's.
 const (
 	ReasonResolvedRefs    = "ResolvedRefs"
-	ReasonBackendNotFound = "BackendNotFound"
+	ReasonBackendNotFound = "BackendNotFound" // else it is TargetNotFound
 
 	ReasonProgrammed          = "Programmed"
 	ReasonPartiallyProgrammed = "PartiallyProgrammed" // not for all targets, not all fields, or not all proxies take it
 	ReasonOverridden          = "Overridden"          // other documents set every field of it
+	ReasonNotUsed             = "NotUsed"             // it sets nothing, or there is no service that it would be for
 	ReasonShadow              = "Shadow"
 	ReasonRoleDisabled        = "RoleDisabled" // no replica has the role that carries it out
 
@@ -72,8 +73,8 @@ func (m maker) condition(kind string, status policy.ConditionStatus, reason, mes
 }
 
 // target writes the four conditions of one target.
-func (m maker) target(t Target, up Uptake) []policy.Condition {
-	return []policy.Condition{m.accepted(t.Accepted, t.Message), m.resolvedRefs(), m.programmed(t, up), m.enforced(t, up)}
+func (m maker) target(t compile.TargetStatus, up Uptake) []policy.Condition {
+	return []policy.Condition{m.accepted(t.Accepted, t.Message), m.resolvedRefs(t.Accepted, t.Unresolved), m.programmed(t, up), m.enforced(t, up)}
 }
 
 func (m maker) accepted(reason compile.Reason, message string) policy.Condition {
@@ -91,19 +92,21 @@ func (m maker) accepted(reason compile.Reason, message string) policy.Condition 
 	return m.condition(policy.ConditionAccepted, policy.True, string(reason), message)
 }
 
-func (m maker) resolvedRefs() policy.Condition {
+func (m maker) resolvedRefs(accepted compile.Reason, unresolved string) policy.Condition {
 	switch {
 	case m.doc.Generation == 0:
 		return m.condition(policy.ConditionResolvedRefs, policy.Unknown, string(compile.Invalid), "not looked at: the document is invalid")
-	case m.doc.Unresolved != "":
-		return m.condition(policy.ConditionResolvedRefs, policy.False, ReasonBackendNotFound, m.doc.Unresolved)
+	case unresolved != "" && accepted == compile.TargetNotFound:
+		return m.condition(policy.ConditionResolvedRefs, policy.False, string(accepted), unresolved)
+	case unresolved != "":
+		return m.condition(policy.ConditionResolvedRefs, policy.False, ReasonBackendNotFound, unresolved)
 	}
 	return m.condition(policy.ConditionResolvedRefs, policy.True, ReasonResolvedRefs, "everything that it names exists")
 }
 
 // idle says why proxies are sent nothing of the document's newest version for
 // a target; ok is false where they are.
-func (m maker) idle(t Target) (reason, message string, ok bool) {
+func (m maker) idle(t compile.TargetStatus) (reason, message string, ok bool) {
 	switch {
 	case m.doc.Role != "":
 		return ReasonRoleDisabled, "no xds-server with the role " + m.doc.Role + " delivers it", true
@@ -111,15 +114,17 @@ func (m maker) idle(t Target) (reason, message string, ok bool) {
 		return ReasonShadow, "effect shadow: checked, not in force", true
 	case t.InForce == 0 && t.Accepted != compile.Accepted:
 		return string(t.Accepted), "nothing of it is in force: " + t.Message, true
+	case t.Overridden:
+		return ReasonOverridden, "more specific documents override every field of it", true
 	case t.InForce == 0:
-		return ReasonOverridden, "it sets no field that others do not override", true
+		return ReasonNotUsed, "nothing that is served takes a value from it", true
 	case t.InForce < m.doc.Generation:
 		return string(t.Accepted), fmt.Sprintf("generation %d stays in force: %s", t.InForce, t.Message), true
 	}
 	return "", "", false
 }
 
-func (m maker) programmed(t Target, up Uptake) policy.Condition {
+func (m maker) programmed(t compile.TargetStatus, up Uptake) policy.Condition {
 	reason, message, idle := m.idle(t)
 	switch {
 	case idle:
@@ -135,7 +140,7 @@ func (m maker) programmed(t Target, up Uptake) policy.Condition {
 	return m.condition(policy.ConditionProgrammed, policy.False, reason, message)
 }
 
-func (m maker) enforced(t Target, up Uptake) policy.Condition {
+func (m maker) enforced(t compile.TargetStatus, up Uptake) policy.Condition {
 	if reason, message, idle := m.idle(t); idle {
 		return m.condition(policy.ConditionEnforced, policy.False, reason, message)
 	}
@@ -156,13 +161,13 @@ func (m maker) enforced(t Target, up Uptake) policy.Condition {
 // whole sums up the targets: a condition is True only if it is for each.
 func (m maker) whole(targets [][]policy.Condition, up Uptake) []policy.Condition {
 	if len(targets) == 0 { // no version of it was ever taken, or its kind has no target
-		t := Target{Accepted: compile.Invalid, Message: "no version of it was ever taken"}
+		t := compile.TargetStatus{Accepted: compile.Invalid, Message: "no version of it was ever taken"}
 		return m.target(t, Uptake{})
 	}
 	if len(targets) == 1 {
 		return slices.Clone(targets[0])
 	}
-	sums := []policy.Condition{m.accepted(m.doc.Accepted, m.doc.Message), m.resolvedRefs()}
+	sums := []policy.Condition{m.accepted(m.doc.Accepted, m.doc.Message), m.resolvedRefs(m.doc.Accepted, m.doc.Unresolved)}
 	for i, partly := range []string{ReasonPartiallyProgrammed, ReasonPartiallyEnforced} {
 		sums = append(sums, m.sum(targets, 2+i, partly, up))
 	}
@@ -180,7 +185,7 @@ func (m maker) sum(targets [][]policy.Condition, i int, partly string, up Uptake
 			good++
 			continue
 		}
-		faults = append(faults, m.doc.Targets[at].Name()+": "+c.Message)
+		faults = append(faults, m.doc.Targets[at].Name+": "+c.Message)
 		if out.Status == policy.True || c.Status == policy.False && out.Status == policy.Unknown || c.Reason == ReasonRejectedByProxies {
 			out.Status, out.Reason = c.Status, c.Reason
 		}

@@ -50,7 +50,10 @@ func write(docs []status.Document) string {
 			b.WriteString(" (" + d.Unresolved + ")")
 		}
 		for _, t := range d.Targets {
-			fmt.Fprintf(&b, "; %s %s in force %d", t.Name(), t.Accepted, t.InForce)
+			fmt.Fprintf(&b, "; %s %s in force %d", t.Name, t.Accepted, t.InForce)
+			if t.Overridden {
+				b.WriteString(" overridden")
+			}
 		}
 		b.WriteString("\n")
 	}
@@ -69,7 +72,7 @@ func TestDocuments(t *testing.T) {
 		{"a service", []string{"orders"}, []string{"ResiliencePolicy default/o " + orders + "timeouts: {request: 3s}}"}, nil,
 			"ResiliencePolicy/default/o@1 Accepted; Service/orders Accepted in force 1\n"},
 		{"one of two targets is there", []string{"orders"}, []string{"ResiliencePolicy default/o {targetRefs: [{kind: Service, name: orders}, {kind: Service, name: none}], timeouts: {request: 3s}}"}, nil,
-			"ResiliencePolicy/default/o@1 TargetNotFound; Service/orders Accepted in force 1; Service/none TargetNotFound in force 0\n"},
+			"ResiliencePolicy/default/o@1 TargetNotFound (spec.targetRefs[1]: the catalog has no service none); Service/orders Accepted in force 1; Service/none TargetNotFound in force 0\n"},
 		{"another namespace's service", []string{"orders/shop"}, []string{"ResiliencePolicy other/o " + orders + "timeouts: {request: 3s}}"}, nil,
 			"ResiliencePolicy/other/o@1 NotPermitted; Service/orders NotPermitted in force 0\n"},
 		{"the mesh from a namespace of its own", []string{"orders"}, []string{"ResiliencePolicy other/o {targetRefs: [{kind: Mesh}], timeouts: {request: 3s}}"}, nil,
@@ -77,7 +80,7 @@ func TestDocuments(t *testing.T) {
 		{"two that fight", []string{"orders"}, []string{"ResiliencePolicy default/a " + orders + "timeouts: {request: 3s}}", "ResiliencePolicy default/b " + orders + "timeouts: {request: 4s, connect: 1s}}"}, nil,
 			"ResiliencePolicy/default/a@1 Accepted; Service/orders Accepted in force 1\nResiliencePolicy/default/b@1 Conflicted; Service/orders Conflicted in force 1\n"},
 		{"the mesh, overridden", []string{"orders"}, []string{"ResiliencePolicy default/all {targetRefs: [{kind: Mesh}], timeouts: {request: 9s}}", "ResiliencePolicy default/o " + orders + "timeouts: {request: 4s}}"}, nil,
-			"ResiliencePolicy/default/all@1 Accepted; Mesh Accepted in force 0\nResiliencePolicy/default/o@1 Accepted; Service/orders Accepted in force 1\n"},
+			"ResiliencePolicy/default/all@1 Accepted; Mesh Accepted in force 0 overridden\nResiliencePolicy/default/o@1 Accepted; Service/orders Accepted in force 1\n"},
 		{"shadow", []string{"orders"}, []string{"ResiliencePolicy default/o " + orders + "effect: shadow, timeouts: {request: 3s}}"}, nil,
 			"ResiliencePolicy/default/o@1 Accepted shadow; Service/orders Accepted in force 0\n"},
 		{"a refused newer version", []string{"orders"}, []string{"ResiliencePolicy default/o " + orders + "timeouts: {request: 3s}}"}, []string{"ResiliencePolicy default/o " + orders + "timeouts: {request: soon}}"},
@@ -85,7 +88,13 @@ func TestDocuments(t *testing.T) {
 		{"a first version that is refused", nil, []string{"ResiliencePolicy default/o " + orders + "timeouts: {request: soon}}"}, nil,
 			"ResiliencePolicy/default/o@0 Invalid refused\n"},
 		{"a rule of a route that is not there", []string{"orders"}, []string{"ResiliencePolicy default/o {targetRefs: [{kind: TrafficRoute, name: orders, sectionName: canary}], timeouts: {request: 3s}}"}, nil,
-			"ResiliencePolicy/default/o@1 TargetNotFound; TrafficRoute/orders/canary TargetNotFound in force 0\n"},
+			"ResiliencePolicy/default/o@1 TargetNotFound (spec.targetRefs[0]: namespace default has no TrafficRoute orders); TrafficRoute/orders/canary TargetNotFound in force 0\n"},
+		{"a route, and a policy for a rule of it", []string{"orders"}, []string{
+			"ResiliencePolicy default/o {targetRefs: [{kind: TrafficRoute, name: orders, sectionName: canary}], timeouts: {request: 3s}}",
+			"TrafficRoute default/orders {service: orders, rules: [{name: canary}]}",
+		}, nil, "ResiliencePolicy/default/o@1 Accepted; TrafficRoute/orders/canary Accepted in force 1\nTrafficRoute/default/orders@1 Accepted; Service/orders Accepted in force 1\n"},
+		{"a backend that is not there", []string{"orders"}, []string{"TrafficRoute default/orders {service: orders, rules: [{name: canary, backends: [{service: none, weight: 1}]}]}"}, nil,
+			"TrafficRoute/default/orders@1 Accepted (service orders: spec.rules[0].backends[0].service: the catalog has no service none; its share of 1 is answered 503); Service/orders Accepted in force 1\n"},
 		{"a subscription of a service that is not there", nil, []string{"EventSubscription default/s {bindings: [order.placed], handler: {service: mail}}"}, nil,
 			"EventSubscription/default/s@1 Accepted (spec.handler.service: the catalog has no service mail); Service/mail Accepted in force 0\n"},
 		{"two services of two documents", []string{"orders", "billing"}, []string{"ResiliencePolicy default/b " + billing + "limits: {requests: 3}}", "ResiliencePolicy default/o " + orders + "limits: {requests: 3}}"}, nil,

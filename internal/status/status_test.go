@@ -21,10 +21,7 @@ func document(services ...string) status.Document {
 		Generation: 3, Label: "rp/default/orders@3", Accepted: compile.Accepted,
 	}
 	for _, s := range services {
-		t := status.Target{Ref: v1alpha1.TargetRef{Kind: "Service", Name: s}, Service: s, Accepted: compile.Accepted, InForce: 3}
-		if s == "" {
-			t.Ref = v1alpha1.TargetRef{Kind: "Mesh"}
-		}
+		t := compile.TargetStatus{Name: "Service/" + s, Ref: v1alpha1.TargetRef{Kind: "Service", Name: s}, Service: s, Accepted: compile.Accepted, InForce: 3}
 		d.Targets = append(d.Targets, t)
 	}
 	return d
@@ -86,10 +83,15 @@ func TestConditions(t *testing.T) {
 		{name: "it is read at start", fleet: status.Uptake{Untracked: true}, want: all + "Unknown/ReadAtStart@3", inForce: 3},
 		{name: "it is in shadow", edit: func(d *status.Document) { d.Shadow, d.Targets[0].InForce = true, 0 },
 			want: accepted + "Programmed=False/Shadow@3 Enforced=False/Shadow@3"},
-		{name: "others override all of it", edit: func(d *status.Document) { d.Targets[0].InForce = 0 }, fleet: running,
+		{name: "others override all of it", edit: func(d *status.Document) { d.Targets[0].InForce, d.Targets[0].Overridden = 0, true }, fleet: running,
 			want: accepted + "Programmed=False/Overridden@3 Enforced=False/Overridden@3"},
-		{name: "the target is not there", edit: lost(compile.TargetNotFound, "the catalog has no service ordres", 0),
-			want: "Accepted=False/TargetNotFound@3 ResolvedRefs=True/ResolvedRefs@3 Programmed=False/TargetNotFound@3 Enforced=False/TargetNotFound@3",
+		{name: "it sets nothing", edit: func(d *status.Document) { d.Targets[0].InForce = 0 },
+			want: accepted + "Programmed=False/NotUsed@3 Enforced=False/NotUsed@3"},
+		{name: "the target is not there", edit: func(d *status.Document) {
+			lost(compile.TargetNotFound, "the catalog has no service ordres", 0)(d)
+			d.Targets[0].Unresolved = d.Message
+		},
+			want: "Accepted=False/TargetNotFound@3 ResolvedRefs=False/TargetNotFound@3 Programmed=False/TargetNotFound@3 Enforced=False/TargetNotFound@3",
 			says: "the catalog has no service ordres"},
 		{name: "the namespace has no right", edit: lost(compile.NotPermitted, "not yours", 0),
 			want: "Accepted=False/NotPermitted@3 ResolvedRefs=True/ResolvedRefs@3 Programmed=False/NotPermitted@3 Enforced=False/NotPermitted@3"},
@@ -98,7 +100,7 @@ func TestConditions(t *testing.T) {
 		{name: "a merge breaks a rule", edit: lost(compile.Invalid, "perTryTimeout over request", 2), fleet: running, inForce: 2,
 			want: "Accepted=False/Invalid@3 ResolvedRefs=True/ResolvedRefs@3 Programmed=False/Invalid@3 Enforced=False/Invalid@3",
 			says: "generation 2 stays in force: perTryTimeout over request"},
-		{name: "a backend is not there", edit: func(d *status.Document) { d.Unresolved = "no service v2" }, fleet: running, inForce: 3,
+		{name: "a backend is not there", edit: func(d *status.Document) { d.Targets[0].Unresolved = "no service v2" }, fleet: running, inForce: 3,
 			want: "Accepted=True/Accepted@3 ResolvedRefs=False/BackendNotFound@3 Programmed=True/Programmed@3 Enforced=True/Enforced@3"},
 		{name: "a newer version is refused", edit: func(d *status.Document) { d.Refused = &status.Refused{Generation: 4, Message: "bad"} }, fleet: running, inForce: 3,
 			want: "Accepted=False/Invalid@4 ResolvedRefs=True/ResolvedRefs@3 Programmed=True/Programmed@3 Enforced=True/Enforced@3"},
