@@ -53,3 +53,16 @@ type Locker interface {
 	// the latest 15 s after its holder died.
 	Hold(ctx context.Context, name string, do func(context.Context))
 }
+
+// Board shows each replica a note of every other one. Notes are small, up to
+// 512 KiB, and no record: each goes with its replica.
+type Board interface {
+	// Post shows the newest of notes, once there is one, to all who post on the
+	// same board, and calls heard with the notes of the others, by a name that
+	// each process has for as long as it posts: once the board has been read and
+	// whenever it changes, from one goroutine at a time. Until ctx ends it tries
+	// again, also after a failure of the backend, during which what was heard
+	// last stands. A note is gone at the latest 30 s after its replica died, and
+	// at once when Post returns.
+	Post(ctx context.Context, board string, notes <-chan []byte, heard func(map[string][]byte))
+}

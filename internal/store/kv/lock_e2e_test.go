@@ -23,31 +23,49 @@ import (
 // TestLocks gives every contender a connection of its own to one real Consul,
 // which keeps its data when it is killed.
 func TestLocks(t *testing.T) {
-	agent := consultest.Start(t, consultest.Options{Data: true})
-	leaks := goleak.IgnoreCurrent()
-	t.Cleanup(func() { agent.Kill(); goleak.VerifyNone(t, leaks) })
-	var n atomic.Int64
-	storetest.RunLocker(t, func(t *testing.T) storetest.Locks {
-		prefix := fmt.Sprint("locks", n.Add(1), "/")
+	open, cut, outage := processes(t)
+	storetest.RunLocker(t, func(*testing.T) storetest.Locks {
+		join := open()
 		return storetest.Locks{
-			Open: func(t *testing.T) store.Locker {
-				w := startWire(t, agent.Addr)
-				s, err := kv.New(kv.Config{Addr: w.addr, Prefix: prefix})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return wired{s, w}
-			},
-			Cut:    func(l store.Locker) { l.(wired).wire.cut() },
-			Outage: func() (over func()) { agent.Kill(); return agent.Run },
+			Open:   func(t *testing.T) store.Locker { return join(t) },
+			Cut:    func(l store.Locker) { cut(l.(wired)) },
+			Outage: outage,
 		}
 	})
 }
 
-func TestFences(t *testing.T) {
-	agent := consultest.Start(t, consultest.Options{})
+// TestBoards does the same with notes.
+func TestBoards(t *testing.T) {
+	open, cut, outage := processes(t)
+	storetest.RunBoard(t, func(*testing.T) storetest.Boards {
+		join := open()
+		return storetest.Boards{
+			Open:   func(t *testing.T) store.Board { return join(t) },
+			Cut:    func(b store.Board) { cut(b.(wired)) },
+			Outage: outage,
+		}
+	})
+}
+
+// processes starts a Consul that keeps its data. open returns what opens stores
+// of one prefix, each with a connection of its own.
+func processes(t *testing.T) (open func() func(*testing.T) wired, cut func(wired), outage func() func()) {
+	agent := consultest.Start(t, consultest.Options{Data: true})
+	leaks := goleak.IgnoreCurrent()
+	t.Cleanup(func() { agent.Kill(); goleak.VerifyNone(t, leaks) })
 	var n atomic.Int64
-	storetest.RunFencer(t, func(t *testing.T) storetest.Fenced { return open(t, agent, fmt.Sprint("fences", n.Add(1), "/")) })
+	open = func() func(*testing.T) wired {
+		prefix := fmt.Sprint("test", n.Add(1), "/")
+		return func(t *testing.T) wired {
+			w := startWire(t, agent.Addr)
+			s, err := kv.New(kv.Config{Addr: w.addr, Prefix: prefix})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return wired{s, w}
+		}
+	}
+	return open, func(w wired) { w.wire.cut() }, func() func() { agent.Kill(); return agent.Run }
 }
 
 // TestALockOfAnEndedSession is taken away from its holder at once, and given

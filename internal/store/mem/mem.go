@@ -17,7 +17,8 @@ type Store struct {
 	entries map[string]store.Entry
 	version uint64 // of the newest entry
 
-	locks locks
+	locks  locks
+	boards boards
 }
 
 var _ store.Store = (*Store)(nil)

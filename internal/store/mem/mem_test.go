@@ -22,3 +22,10 @@ func TestLocks(t *testing.T) {
 func TestFences(t *testing.T) {
 	storetest.RunFencer(t, func(*testing.T) storetest.Fenced { return mem.New() })
 }
+
+func TestBoards(t *testing.T) {
+	storetest.RunBoard(t, func(*testing.T) storetest.Boards {
+		s := mem.New()
+		return storetest.Boards{Open: func(*testing.T) store.Board { return s }}
+	})
+}
