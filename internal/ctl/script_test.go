@@ -3,8 +3,11 @@ package ctl_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -32,6 +35,7 @@ func TestScripts(t *testing.T) {
 	editable := startServer(t, edited)
 	runScripts(t, "testdata/script", map[string]string{
 		"SERVER": server, "WRITABLE": writable, "POLICIES": own, "EDITABLE": editable, "EDITABLE_POLICIES": edited,
+		"CONSUL": startConsul(t),
 	})
 }
 
@@ -50,6 +54,28 @@ func runScripts(t *testing.T, dir string, env map[string]string) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"code": code},
 	})
+}
+
+// startConsul answers as a Consul does whose config entries are those of
+// testdata/consul, to clients with the token "reader".
+func startConsul(t *testing.T) (url string) {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/config/{kind}", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, filepath.Join("testdata", "consul", r.PathValue("kind")+".json"))
+	})
+	mux.HandleFunc("GET /v1/catalog/services", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"consul": [], "orders": [], "orders-next": [], "stock": []}`)
+	})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Consul-Token") != "reader" {
+			http.Error(w, "ACL not found", http.StatusForbidden)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // code runs `meshctl ARGS` and demands an exit code: `code 65 policy validate`.

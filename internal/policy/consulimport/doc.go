@@ -70,7 +70,10 @@ func (l Leftover) Entry() string { return l.Kind + "/" + l.Name }
 
 // String is the leftover as one line.
 func (l Leftover) String() string {
-	at := l.Entry()
+	at := "look at " + l.Entry()
+	if l.Moves {
+		at = "differs: " + l.Entry()
+	}
 	for _, part := range []string{l.Field, l.Value} {
 		if part != "" {
 			at += ": " + part

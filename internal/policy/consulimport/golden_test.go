@@ -32,7 +32,7 @@ func TestGolden(t *testing.T) {
 			}
 			var left strings.Builder
 			for _, l := range r.Leftovers {
-				fmt.Fprintf(&left, "%v moves=%v\n", l, l.Moves)
+				fmt.Fprintln(&left, l)
 			}
 			golden(t, filepath.Join(dir, "want.yaml"), string(docs))
 			golden(t, filepath.Join(dir, "want.txt"), left.String())

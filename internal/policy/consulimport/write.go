@@ -68,6 +68,6 @@ func comment(b *strings.Builder, all []Leftover, of func(entry string) bool) {
 			}
 			return r
 		}, l.String())
-		b.WriteString("# look at: " + text + "\n")
+		b.WriteString("# " + text + "\n")
 	}
 }

@@ -1,6 +1,7 @@
 // Package kv is the policy carrier of Consul's key-value store: one document a
 // key, mesh/policies/KIND/NAMESPACE/NAME, its value JSON. One blocking query
-// follows the prefix.
+// follows the prefix. Whoever comes from Consul's own mesh gets its config
+// entries from here too.
 package kv
 
 import (
