@@ -33,7 +33,7 @@ func (a *api) doctor(r *http.Request) (any, error) {
 	out.Checks = append(out.Checks, a.checkServer(now))
 	out.Checks = append(out.Checks, checkCatalog(a.Catalog.Status(), now)...)
 	if s, ok := a.State(); ok {
-		out.Checks = append(out.Checks, checkPolicies(s), checkValidation(s), checkFindings(s))
+		out.Checks = append(out.Checks, checkPolicies(s), checkValidation(s), checkFindings(a.found(s)))
 	}
 	out.Checks = append(out.Checks, checkProxies(a.Fleet.Proxies())...)
 	for _, check := range a.Checks {
@@ -111,9 +111,9 @@ func checkValidation(s State) adminapi.Check {
 	return ok("messages", "all passed validation")
 }
 
-func checkFindings(s State) adminapi.Check {
+func checkFindings(found []mesh.Finding) adminapi.Check {
 	count := map[mesh.Severity]int{}
-	for _, f := range s.Result.Findings() {
+	for _, f := range found {
 		count[f.Severity]++
 	}
 	message := fmt.Sprintf("%s, %s, %s", plural(count[mesh.Error], "error"), plural(count[mesh.Warning], "warning"), plural(count[mesh.Info], "note"))

@@ -156,7 +156,7 @@ func (a *api) findings(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := adminapi.Findings{Items: s.Result.Findings()}
+	out := adminapi.Findings{Items: a.found(s)}
 	if out.Items == nil {
 		out.Items = []mesh.Finding{}
 	}

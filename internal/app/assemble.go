@@ -208,7 +208,7 @@ func (a *app) sources() metrics.Sources {
 		},
 		Findings: func() []mesh.Finding {
 			if v := a.view(); v != nil {
-				return v.Result.Findings()
+				return v.Result.FindingsWith(admin.Observed(a.xds.loads.Graph(time.Now()), a.xds.streams.Proxies()))
 			}
 			return nil
 		},
