@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/xds/dump"
 	"meshlite.dev/internal/xds/server"
-	"meshlite.dev/internal/xds/status"
 )
 
 type (
@@ -45,7 +45,7 @@ func (a *api) debugSnapshot(r *http.Request) (any, error) {
 			continue
 		}
 		row := resourceRow(s)
-		if row.Config, err = status.JSON(s.Type, s.WantedBody); err != nil {
+		if row.Config, err = dump.JSON(s.Type, s.WantedBody); err != nil {
 			return nil, err
 		}
 		out = append(out, row)

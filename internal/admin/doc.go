@@ -24,5 +24,5 @@
 //	GET  /debug/{catalog,model,ledger} each stage as JSON; /debug/snapshot/{id}
 //
 // A handler reads what its ports return and keeps nothing. The package knows no
-// protobuf: xds/status turns messages into JSON.
+// protobuf: xds/dump turns messages into JSON.
 package admin

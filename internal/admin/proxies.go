@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/xds/dump"
 	"meshlite.dev/internal/xds/resource"
 	"meshlite.dev/internal/xds/server"
-	"meshlite.dev/internal/xds/status"
 )
 
 func (a *api) proxies(r *http.Request) (any, error) {
@@ -56,7 +56,7 @@ func (a *api) proxyConfig(r *http.Request) (any, error) {
 		row := adminapi.ProxyResource{
 			Type: shortType(s.Type), Name: s.Name, Version: s.Acked, Status: string(s.Status), Policies: s.Policies, Message: s.Message,
 		}
-		if row.Config, err = status.JSON(s.Type, s.Body); err != nil {
+		if row.Config, err = dump.JSON(s.Type, s.Body); err != nil {
 			return nil, err
 		}
 		out = append(out, row)
@@ -137,10 +137,10 @@ func changeOf(s server.ResourceState) string {
 
 func diffRow(s server.ResourceState, change string) (d adminapi.ProxyDiff, err error) {
 	d = adminapi.ProxyDiff{Type: shortType(s.Type), Name: s.Name, Change: change, Message: s.Message}
-	if d.Held, err = status.JSON(s.Type, s.Body); err != nil {
+	if d.Held, err = dump.JSON(s.Type, s.Body); err != nil {
 		return d, err
 	}
-	d.Wanted, err = status.JSON(s.Type, s.WantedBody)
+	d.Wanted, err = dump.JSON(s.Type, s.WantedBody)
 	return d, err
 }
 

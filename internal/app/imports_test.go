@@ -99,7 +99,7 @@ var rules = []rule{
 	{
 		Why:    "meshctl is not a server: it talks to one, or runs the pure code",
 		From:   []string{"internal/ctl", "cmd/meshctl"},
-		Forbid: []string{module + "internal/xds/server", module + "internal/xds/cache", module + "internal/store"},
+		Forbid: []string{module + "internal/xds/server", module + "internal/xds/cache", module + "internal/xds/status", module + "internal/store"},
 	},
 }
 

@@ -14,12 +14,19 @@ import (
 var needCatalog = []string{mesh.CodeEjectionInert, mesh.CodeEmptySubset}
 
 // Analyze tells what can be said of documents without a catalog, as `meshctl
-// policy validate` does: every service that they name is taken to exist, to
-// speak http1 unless a document says otherwise, and to belong to the
-// namespace of the first document outside the root namespace that is for it.
-// Subsets of services whose TrafficRoute is not among the documents are taken
-// to exist, and so are TrafficRoutes that are not.
+// policy validate` does; Offline says what is made up.
 func Analyze(cfg Config, docs []*policy.Document) []mesh.Finding {
+	return slices.DeleteFunc(slices.Clone(Offline(cfg, docs).Findings()), func(f mesh.Finding) bool {
+		return slices.Contains(needCatalog, f.Code)
+	})
+}
+
+// Offline compiles documents without a catalog: every service that they name is
+// taken to exist, without instances, to speak http1 unless a document says
+// otherwise, and to belong to the namespace of the first document outside the
+// root namespace that is for it. Subsets of services whose TrafficRoute is not
+// among the documents are taken to exist, and so are TrafficRoutes that are not.
+func Offline(cfg Config, docs []*policy.Document) Result {
 	c := New(cfg)
 	c.offline = true
 	docs = slices.Clone(docs)
@@ -44,8 +51,5 @@ func Analyze(cfg Config, docs []*policy.Document) []mesh.Finding {
 			add(mesh.ServiceKey(p.Service, p.Datacenter))
 		}
 	}
-	r := c.Update(catalog.Snapshot{Services: pmap.From(services)}, policy.Revision{Documents: docs})
-	return slices.DeleteFunc(slices.Clone(r.Findings()), func(f mesh.Finding) bool {
-		return slices.Contains(needCatalog, f.Code)
-	})
+	return c.Update(catalog.Snapshot{Services: pmap.From(services)}, policy.Revision{Documents: docs})
 }

@@ -15,7 +15,8 @@ func (s *session) policyCmd() *cobra.Command {
 	cmd := group("policy", "Write policies, check them, and see which one decides what", "policies", "pol")
 	s.carrierFlags(cmd.PersistentFlags())
 	cmd.AddCommand(s.policyGet(), s.policyDescribe(), s.policyApply(), s.policyEdit(), s.policyDelete(),
-		s.policyDiff(), s.policyValidate(), s.policyExplain(), s.policyAnalyze(), s.policySchema(), s.policyImport())
+		s.policyDiff(), s.policyValidate(), s.policyTranslate(), s.policyExplain(), s.policyAnalyze(),
+		s.policySchema(), s.policyImport())
 	return cmd
 }
 

@@ -83,6 +83,19 @@ func New(cfg Config) (*Source, error) {
 	return s, nil
 }
 
+// Read reads a folder once, as a source does that knows nothing yet. What is
+// wrong with its files stands in the snapshot's Problems.
+func Read(ctx context.Context, dir string) (catalog.Snapshot, error) {
+	s, err := New(Config{Dir: dir})
+	if err == nil {
+		err = s.first(ctx)
+	}
+	if err != nil {
+		return catalog.Snapshot{}, err
+	}
+	return s.ledger.Publish(), nil
+}
+
 // Run reads the folder and follows its changes until ctx ends. Its error is a
 // folder that cannot be read at the start.
 func (s *Source) Run(ctx context.Context, publish func(catalog.Snapshot)) error {

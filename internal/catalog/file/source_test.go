@@ -262,3 +262,29 @@ func TestMetaMovesAnInstanceToAnotherDatacenter(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAFolderIsReadOnce for those who want no more than its present state.
+func TestAFolderIsReadOnce(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"a.json": `{"service": {"name": "orders", "id": "orders-1", "address": "127.0.0.1", "port": 9101}}`,
+		"b.json": `{"service": {"name": "stock", "port": "many"}}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snap, err := file.Read(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, ok := snap.Services.Get("orders"); !ok || len(s.Endpoints) != 1 || !s.Synced || snap.Services.Len() != 1 {
+		t.Errorf("services: %+v of %d", s, snap.Services.Len())
+	}
+	if len(snap.Problems) == 0 || snap.Problems[0].Document != "b.json" {
+		t.Errorf("problems %+v", snap.Problems)
+	}
+	if _, err := file.Read(t.Context(), filepath.Join(dir, "nope")); err == nil {
+		t.Error("a folder that is not there was read")
+	}
+}

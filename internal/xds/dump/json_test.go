@@ -1,4 +1,4 @@
-package status_test
+package dump_test
 
 import (
 	"strings"
@@ -11,8 +11,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"meshlite.dev/internal/xds/dump"
 	"meshlite.dev/internal/xds/resource"
-	"meshlite.dev/internal/xds/status"
 )
 
 func clusterBody(t *testing.T, name string) []byte {
@@ -31,7 +31,7 @@ func marshal(t *testing.T, m proto.Message) []byte {
 
 func TestJSONHasEnvoysFieldNamesAndIsStable(t *testing.T) {
 	for range 20 {
-		got, err := status.JSON(resource.ClusterType, clusterBody(t, "orders"))
+		got, err := dump.JSON(resource.ClusterType, clusterBody(t, "orders"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,13 +52,13 @@ func TestJSONShowsNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := status.JSON(resource.ClusterType, marshal(t, &clusterv3.Cluster{
+	got, err := dump.JSON(resource.ClusterType, marshal(t, &clusterv3.Cluster{
 		Name: "orders", TransportSocket: &corev3.TransportSocket{Name: "tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: socket}},
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := string(got); strings.Contains(s, "hush") || strings.Contains(s, "aHVzaA") || !strings.Contains(s, status.Redacted) || !strings.Contains(s, "the-chain") {
+	if s := string(got); strings.Contains(s, "hush") || strings.Contains(s, "aHVzaA") || !strings.Contains(s, dump.Redacted) || !strings.Contains(s, "the-chain") {
 		t.Fatalf("got %s; want the key and its password redacted, and the chain shown", s)
 	}
 }
@@ -72,12 +72,12 @@ func TestJSONSaysWhatItCannotRead(t *testing.T) {
 		{"a broken body", resource.ClusterType, []byte{0xff}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got, err := status.JSON(tc.typeURL, tc.body); err == nil {
+			if got, err := dump.JSON(tc.typeURL, tc.body); err == nil {
 				t.Fatalf("got %s, want an error", got)
 			}
 		})
 	}
-	if got, err := status.JSON(resource.ClusterType, nil); got != nil || err != nil {
+	if got, err := dump.JSON(resource.ClusterType, nil); got != nil || err != nil {
 		t.Fatalf("no body gives %s, %v; want nothing", got, err)
 	}
 }
