@@ -41,7 +41,7 @@ images: ## Build container images into bin/images; PUSH=REPOSITORY pushes them
 test: tools check e2e ## Everything, on a fresh clone: tools, check, end-to-end tests
 
 check: ## Format, vet, lint, generated files, sizes, unit tests with the race detector
-	@hack/tools.sh golangci-lint controller-gen
+	@hack/tools.sh golangci-lint controller-gen client-gen
 	@$(MAKE) fmt-check vet lint generate-check sizes test-unit
 
 test-unit: ## Unit tests with the race detector; need no tools
@@ -75,9 +75,12 @@ golden: ## Rewrite golden files; review the diff as you would code
 ##@ Code
 
 generate: ## Rewrite generated code, CRDs and reference pages
-	@hack/tools.sh controller-gen
+	@hack/tools.sh controller-gen client-gen
 	$(TOOLS)/controller-gen object paths=./internal/policy/v1alpha1/...
 	$(TOOLS)/controller-gen crd paths=./internal/policy/v1alpha1/... output:crd:dir=manifests/crds
+	$(TOOLS)/client-gen --clientset-name versioned --fake-clientset=false --go-header-file /dev/null \
+		--input-base "" --input meshlite.dev/internal/policy/v1alpha1 \
+		--output-dir internal/kube/generated --output-pkg meshlite.dev/internal/kube/generated
 	$(GO) run ./hack/gendocs
 
 generate-check: ## Fail where generated files are not up to date

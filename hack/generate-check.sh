@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 sums() {
-	find internal manifests docs -type f \( -name 'zz_generated*' -o -path 'manifests/crds/*' -o -path 'docs/reference/*' \) -print0 |
+	find internal manifests docs -type f \( -name 'zz_generated*' -o -path '*/generated/*' -o -path 'manifests/crds/*' -o -path 'docs/reference/*' \) -print0 |
 		sort -z | xargs -0 -r sha256sum
 }
 

@@ -22,6 +22,7 @@ etcd_version=3.7.3    # in hack/tools/etcd
 kubernetes_version=1.37.2 # in hack/tools/kubernetes: kube-apiserver and kubectl
 golangci_lint_version=2.15.0
 controller_gen_version=0.23.0
+client_gen_version=0.37.2 # of k8s.io/code-generator; that of client-go in go.mod
 
 say() { printf '%s\n' "$*" >&2; }
 die() {
@@ -87,6 +88,10 @@ install_controller-gen() {
 	go_install controller-gen "$1" sigs.k8s.io/controller-tools/cmd/controller-gen
 }
 
+install_client-gen() {
+	go_install client-gen "$1" k8s.io/code-generator/cmd/client-gen
+}
+
 # go_build NAME VERSION MODULE-FOLDER PACKAGE [FLAG...]
 go_build() {
 	(cd "$3" && GOWORK=off GONOSUMDB='github.com/hashicorp/*' go build -trimpath "${@:5}" -o "$work/$1" "$4") ||
@@ -102,7 +107,7 @@ go_install() {
 
 main() {
 	local names=("$@") name version missing=()
-	[[ ${#names[@]} -gt 0 ]] || names=(envoy consul etcd kube-apiserver kubectl golangci-lint controller-gen)
+	[[ ${#names[@]} -gt 0 ]] || names=(envoy consul etcd kube-apiserver kubectl golangci-lint controller-gen client-gen)
 	for name in "${names[@]}"; do
 		case $name in
 		envoy) version=$envoy_version ;;
@@ -111,7 +116,8 @@ main() {
 		kube-apiserver | kubectl) version=$kubernetes_version ;;
 		golangci-lint) version=$golangci_lint_version ;;
 		controller-gen) version=$controller_gen_version ;;
-		*) die "no tool is called \"$name\"; known are envoy, consul, etcd, kube-apiserver, kubectl, golangci-lint and controller-gen" ;;
+		client-gen) version=$client_gen_version ;;
+		*) die "no tool is called \"$name\"; known are envoy, consul, etcd, kube-apiserver, kubectl, golangci-lint, controller-gen and client-gen" ;;
 		esac
 		installed "$name" "$version" || missing+=("$name $version")
 	done

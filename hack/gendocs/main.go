@@ -50,7 +50,10 @@ type crd struct {
 			ShortNames []string `json:"shortNames"`
 		} `json:"names"`
 		Versions []struct {
-			Name   string `json:"name"`
+			Name         string `json:"name"`
+			Subresources struct {
+				Status *struct{} `json:"status"`
+			} `json:"subresources"`
 			Schema struct {
 				Root schema `json:"openAPIV3Schema"`
 			} `json:"schema"`
@@ -87,6 +90,9 @@ func run() error {
 		var c crd
 		if err := read(file, &c); err != nil {
 			return err
+		}
+		if c.Spec.Versions[0].Subresources.Status == nil {
+			continue // xds-server alone writes it
 		}
 		page := c.page(builtIn)
 		path := filepath.Join(out, strings.ToLower(c.Spec.Names.Kind)+".md")

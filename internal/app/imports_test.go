@@ -79,10 +79,16 @@ var rules = []rule{
 		Forbid: []string{"github.com/hashicorp/consul"},
 	},
 	{
-		Why:    "only policy carriers and schemas speak Kubernetes",
+		Why:    "only policy carriers and schemas, and what keeps revisions there, speak Kubernetes",
 		From:   []string{"internal", "cmd"},
-		Except: []string{"internal/policy", "internal/ctl/kube"},
+		Except: []string{"internal/policy", "internal/kube", "internal/store/kube", "internal/ctl/kube"},
 		Forbid: []string{"k8s.io/"},
+	},
+	{
+		Why:    "a client of Kubernetes takes megabytes and a connection: schemas and the other carriers do without",
+		From:   []string{"internal", "cmd"},
+		Except: []string{"internal/policy/crd", "internal/kube", "internal/store/kube", "internal/ctl/kube"},
+		Forbid: []string{"k8s.io/client-go"},
 	},
 	{
 		Why:    "commands are a thing of the rim",

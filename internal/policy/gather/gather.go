@@ -46,12 +46,13 @@ func (t Timing) filled() Timing {
 // Config of a Gatherer. Read, Reread and Decode are required.
 type Config[T comparable] struct {
 	Timing
-	// Read returns what the carrier is known to hold, where it is known; it may
-	// come from a cache.
+	// Read returns what the carrier is known to hold; it may come from a cache.
+	// False: nothing can be known now, and Read is called again after Confirm.
 	Read func(context.Context) (State[T], bool)
 	// Reread asks the carrier itself.
 	Reread func(context.Context) (State[T], error)
-	// Decode reads the documents of one place. It depends on its arguments alone.
+	// Decode reads the documents of one place. It depends on its arguments alone
+	// and may be called by many goroutines.
 	Decode func(place string, item T) policy.Proposal
 	// Known returns the documents in force when Run begins: a first reading
 	// without most of them is a loss too. Nil: nothing is in force.
@@ -145,6 +146,8 @@ func (g *Gatherer[T]) Run(ctx context.Context, first State[T], propose func(poli
 			r.since = time.Time{}
 			if state, ok := g.cfg.Read(ctx); ok {
 				r.take(ctx, state, false)
+			} else {
+				r.quiet.Reset(g.cfg.Confirm) // what cannot be read now is looked at again
 			}
 		case <-r.confirm.C:
 			r.again(ctx)

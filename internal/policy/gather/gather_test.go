@@ -45,7 +45,9 @@ func (p *place) fail(away bool, fault error) {
 }
 
 func (p *place) decode(at, item string) policy.Proposal {
+	p.mu.Lock()
 	p.decodes++
+	p.mu.Unlock()
 	var out policy.Proposal
 	for _, name := range strings.Fields(item) {
 		bad := strings.HasPrefix(name, "!")
@@ -174,9 +176,10 @@ func TestACarrierThatIsAwayProposesNothing(t *testing.T) {
 		b.fail(true, nil)
 		b.edit(9 * time.Second)
 		b.want(t, "0: a")
+		b.set("a", "a", "b", "b")
 		b.fail(false, nil)
-		b.edit(9*time.Second, "a", "a", "b", "b")
-		b.want(t, "0: a", "11: a b")
+		pass(9 * time.Second)
+		b.want(t, "0: a", "10: a b")
 	})
 }
 

@@ -1,6 +1,13 @@
 package gather
 
-import "meshlite.dev/internal/policy"
+import (
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"meshlite.dev/internal/policy"
+)
 
 // State is everything that a carrier holds at one moment: an item by its place,
 // which is a file, a key or an object. Items that are equal say the same.
@@ -22,8 +29,8 @@ func (s State[T]) Equal(other State[T]) bool {
 // decoder remembers what each place said, so that one edit among thousands is
 // decoded alone.
 type decoder[T comparable] struct {
-	decode func(place string, item T) policy.Proposal
-	known  map[string]decoded[T]
+	decode func(place string, item T) policy.Proposal // any goroutine
+	known  map[string]*decoded[T]
 }
 
 type decoded[T comparable] struct {
@@ -32,18 +39,39 @@ type decoded[T comparable] struct {
 }
 
 func (d *decoder[T]) proposal(s State[T]) policy.Proposal {
-	next := make(map[string]decoded[T], len(s))
-	parts := make([]policy.Proposal, 0, len(s))
+	next := make(map[string]*decoded[T], len(s))
+	var fresh []string
 	for place, item := range s {
-		e, ok := d.known[place]
-		if !ok || e.item != item {
-			e = decoded[T]{item, d.decode(place, item)}
+		e := d.known[place]
+		if e == nil || e.item != item {
+			e = &decoded[T]{item: item}
+			fresh = append(fresh, place)
 		}
 		next[place] = e
+	}
+	d.decodeAll(next, fresh)
+	d.known = next
+	parts := make([]policy.Proposal, 0, len(s))
+	for _, e := range next {
 		parts = append(parts, e.proposal)
 	}
-	d.known = next
 	return policy.Join(parts...)
+}
+
+// decodeAll decodes the places on all cores.
+func (d *decoder[T]) decodeAll(entries map[string]*decoded[T], places []string) {
+	const chunk = 32
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for some := range slices.Chunk(places, chunk) {
+		g.Go(func() error {
+			for _, place := range some {
+				entries[place].proposal = d.decode(place, entries[place].item)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions above return nil
 }
 
 // after is what stands after p was proposed over before, and how many documents

@@ -64,6 +64,11 @@ func follow(t *testing.T, c Carrier, known func() []*policy.Document) *follower 
 // next returns the next proposal.
 func (f *follower) next() policy.Proposal {
 	f.t.Helper()
+	return f.nextIn(limit)
+}
+
+func (f *follower) nextIn(limit time.Duration) policy.Proposal {
+	f.t.Helper()
 	select {
 	case p := <-f.proposals:
 		f.revision = revision.Decide(f.revision, p)

@@ -212,7 +212,7 @@ func thousands(t *testing.T, c Carrier) {
 	c.Put(texts...)
 	begin := time.Now()
 	f := follow(t, c, nil)
-	if p := f.next(); len(p.Documents) != n {
+	if p := f.nextIn(4 * limit); len(p.Documents) != n {
 		t.Fatalf("the first set has %d documents and %d refusals, want %d", len(p.Documents), len(p.Refused), n)
 	}
 	t.Logf("%d documents are proposed %s after the start", n, time.Since(begin).Round(time.Millisecond))

@@ -43,7 +43,7 @@ type Validator struct {
 // no such kind.
 func For(kind string) *Validator { return all()[kind] }
 
-// Kinds returns the names of all kinds.
+// Kinds returns the names of all kinds that users write.
 func Kinds() []string {
 	var out []string
 	for k := range all() {
@@ -69,10 +69,15 @@ var all = sync.OnceValue(func() map[string]*Validator {
 		if err != nil {
 			panic(fmt.Sprintf("schema: %s: %v", name, err))
 		}
-		out[kind] = v
+		if v != nil {
+			out[kind] = v
+		}
 	}
 	return out
 })
+
+// compile returns no validator for a kind without a status: xds-server alone
+// writes it.
 
 func compile(raw []byte) (kind string, v *Validator, err error) {
 	var crd apiextensionsv1.CustomResourceDefinition
@@ -81,6 +86,9 @@ func compile(raw []byte) (kind string, v *Validator, err error) {
 	}
 	if len(crd.Spec.Versions) != 1 {
 		return "", nil, fmt.Errorf("has %d versions, this package knows one", len(crd.Spec.Versions))
+	}
+	if sub := crd.Spec.Versions[0].Subresources; sub == nil || sub.Status == nil {
+		return crd.Spec.Names.Kind, nil, nil
 	}
 	var props apiextensions.JSONSchemaProps
 	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(crd.Spec.Versions[0].Schema.OpenAPIV3Schema, &props, nil); err != nil {

@@ -3,4 +3,5 @@
 //
 // +kubebuilder:object:generate=true
 // +groupName=meshlite.dev
+// +groupGoName=Meshlite
 package v1alpha1

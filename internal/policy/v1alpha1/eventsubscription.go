@@ -7,6 +7,7 @@ import (
 // EventSubscription has the events of a topic exchange delivered to a service
 // over HTTP. It is carried out by an xds-server with the role events.
 //
+// +genclient
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=es,categories=mesh

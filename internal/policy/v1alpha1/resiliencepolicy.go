@@ -7,6 +7,7 @@ import (
 // ResiliencePolicy is all resilience of one destination, so that it is one unit
 // to explain and to roll out. A field that is left out is inherited.
 //
+// +genclient
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=rp,categories=mesh

@@ -7,6 +7,7 @@ import (
 // TrafficRoute says where a service's HTTP requests go. A service has one; what
 // matches none of its rules goes where it would without a TrafficRoute.
 //
+// +genclient
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=tr,categories=mesh
