@@ -111,7 +111,7 @@ var rules = []rule{
 
 // pure are the packages whose output depends on their input alone: same
 // inputs, same bytes and versions on every replica and after every restart.
-var pure = []string{"internal/mesh", "internal/pmap", "internal/policy", "internal/policy/consulimport", "internal/policy/v1alpha1", "internal/compile", "internal/status", "internal/xds/resource", "internal/txn"}
+var pure = []string{"internal/mesh", "internal/pmap", "internal/policy", "internal/policy/consulimport", "internal/policy/filter", "internal/policy/v1alpha1", "internal/compile", "internal/status", "internal/xds/resource", "internal/txn"}
 
 var (
 	impureImports = []string{"net", "net/http", "os", "os/exec", "os/signal", "log", "log/slog", "io/ioutil", "crypto/rand", "math/rand", "math/rand/v2", "testing", "syscall"}

@@ -1,7 +1,6 @@
 package compile
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
@@ -33,7 +32,7 @@ func RuleFor(d *mesh.Destination, path string) (rule *mesh.Rule, sooner []*mesh.
 // takesPath reports whether r matches every request of the path, or some.
 func takesPath(r *mesh.Rule, path string) (every, some bool) {
 	for _, m := range r.Matches {
-		if !pathMatches(m.Path, path) {
+		if m.Path != nil && !m.Path.Meets(path) {
 			continue
 		}
 		if m.Method == "" && len(m.Headers)+len(m.Query) == 0 {
@@ -42,25 +41,6 @@ func takesPath(r *mesh.Rule, path string) (every, some bool) {
 		some = true
 	}
 	return len(r.Matches) == 0, some
-}
-
-func pathMatches(m *mesh.ValueMatch, path string) bool {
-	if m == nil {
-		return true
-	}
-	switch m.Type {
-	case mesh.MatchExact:
-		return path == m.Value
-	case mesh.MatchPrefix:
-		return strings.HasPrefix(path, m.Value)
-	case mesh.MatchSuffix:
-		return strings.HasSuffix(path, m.Value)
-	case mesh.MatchRegex:
-		re, err := regexp.Compile("^(?:" + m.Value + ")$")
-		return err == nil && re.MatchString(path)
-	default:
-		return true
-	}
 }
 
 // ExplainRule lists every field as the requests of r, a rule of service as d

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"regexp"
 	"strings"
 	"time"
 )
@@ -101,6 +102,24 @@ type ValueMatch struct {
 	Type   MatchType
 	Value  string // "" with MatchPresent
 	Invert bool   // headers only
+}
+
+// Meets reports whether a value is there and compares as m asks; Invert is not
+// looked at. A regex that is none meets nothing.
+func (m ValueMatch) Meets(value string) bool {
+	switch m.Type {
+	case MatchExact:
+		return value == m.Value
+	case MatchPrefix:
+		return strings.HasPrefix(value, m.Value)
+	case MatchSuffix:
+		return strings.HasSuffix(value, m.Value)
+	case MatchRegex:
+		whole, err := regexp.Compile("^(?:" + m.Value + ")$")
+		return err == nil && whole.MatchString(value)
+	default:
+		return true
+	}
 }
 
 // HeaderEdits are applied in the order remove, set, add. Set and Add are

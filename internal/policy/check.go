@@ -13,7 +13,9 @@ import (
 func CheckMerged(spec *v1alpha1.ResiliencePolicySpec) []FieldError {
 	c := checker{}
 	c.timeouts(spec.Timeouts, spec.Retry)
-	c.backoff(spec.Retry)
+	if spec.Retry != nil {
+		c.backoff("retry.backoff", spec.Retry.Backoff)
+	}
 	c.outlier(spec.OutlierDetection)
 	c.balancing(spec.LoadBalancing)
 	c.probe(spec.HealthCheck)
@@ -61,11 +63,10 @@ func (c *checker) timeouts(t *v1alpha1.Timeouts, r *v1alpha1.Retry) {
 	c.notOver("retry.perTryIdleTimeout", r.PerTryIdleTimeout, "timeouts.request", t.Request, true)
 }
 
-func (c *checker) backoff(r *v1alpha1.Retry) {
-	if r == nil || r.Backoff == nil {
-		return
+func (c *checker) backoff(path string, b *v1alpha1.Backoff) {
+	if b != nil {
+		c.notOver(path+".base", b.Base, path+".max", b.Max, false)
 	}
-	c.notOver("retry.backoff.base", r.Backoff.Base, "retry.backoff.max", r.Backoff.Max, false)
 }
 
 func (c *checker) outlier(o *v1alpha1.OutlierDetection) {

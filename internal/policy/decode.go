@@ -161,20 +161,22 @@ func decodeOne(source string, in part) (*Document, *Refusal) {
 		return nil, nil
 	}
 	d := document{source: source, tree: tree, faults: faults}
-	if len(faults) == 0 {
-		d.check()
+	var out *Document
+	if len(faults) == 0 && d.check() {
+		out = d.build()
 	}
 	if len(d.faults) > 0 {
 		return nil, &Refusal{Key: d.key, Source: source, Faults: d.located()}
 	}
-	return d.build()
+	return out, nil
 }
 
 // document is one being checked.
 type document struct {
 	source string
 	tree   *tree
-	key    Key
+	kind   string // as the header has it
+	key    Key    // zero where the header is no good
 	faults []FieldError
 }
 
@@ -185,10 +187,12 @@ func (d *document) fault(path, value, reason string) {
 	d.faults = append(d.faults, FieldError{Path: path, Value: value, Reason: reason})
 }
 
-func (d *document) check() {
+// check finds the faults of the header and of the schema. It reports whether
+// there is a spec of a known kind to go on with.
+func (d *document) check() bool {
 	obj := d.tree.value
 	if !d.header(obj) {
-		return
+		return false
 	}
 	for key := range obj {
 		switch key {
@@ -200,11 +204,12 @@ func (d *document) check() {
 	checked := map[string]any{"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": map[string]any{"name": d.key.Name}, "spec": obj["spec"]}
 	if obj["spec"] == nil {
 		d.fault("spec", "", "is missing")
-		return
+		return false
 	}
-	for _, f := range schema.For(d.key.Kind).Validate(checked) {
+	for _, f := range schema.For(d.kind).Validate(checked) {
 		d.fault(f.Path, f.Value, f.Reason)
 	}
+	return true
 }
 
 func text(v any) string {
@@ -232,8 +237,9 @@ func (d *document) located() []FieldError {
 	return d.faults
 }
 
-// build makes the Document of a tree without faults.
-func (d *document) build() (*Document, *Refusal) {
+// build makes the Document and applies the rules across fields. What the
+// schema has faulted already may keep it from having a type at all.
+func (d *document) build() *Document {
 	canonical, err := json.Marshal(map[string]any{
 		"apiVersion": APIVersion, "kind": d.key.Kind,
 		"metadata": map[string]any{"name": d.key.Name, "namespace": d.key.Namespace},
@@ -241,23 +247,29 @@ func (d *document) build() (*Document, *Refusal) {
 	})
 	meta, _ := d.tree.value["metadata"].(map[string]any) // header has seen it
 	out := &Document{Key: d.key, Canonical: canonical, Source: d.source, Labels: words(meta["labels"]), Annotations: words(meta["annotations"])}
+	out.Kind = d.kind
 	delete(out.Annotations, LastApplied)
 	if err == nil {
 		err = out.readSpec()
 	}
-	if err != nil { // the schema has passed it: the types and the schema disagree
-		d.fault("spec", "", err.Error())
-		return nil, &Refusal{Key: d.key, Source: d.source, Faults: d.located()}
+	if err != nil {
+		if len(d.faults) == 0 { // the types and the schema disagree
+			d.fault("spec", "", err.Error())
+		}
+		return nil
+	}
+	told := map[string]bool{}
+	for _, f := range d.faults {
+		told[f.Path] = true
 	}
 	for _, f := range out.check() {
-		d.fault("spec."+f.Path, f.Value, f.Reason)
-	}
-	if len(d.faults) > 0 {
-		return nil, &Refusal{Key: d.key, Source: d.source, Faults: d.located()}
+		if path := "spec." + f.Path; !told[path] {
+			d.fault(path, f.Value, f.Reason)
+		}
 	}
 	sum := sha256.Sum256(canonical)
 	out.Hash = hex.EncodeToString(sum[:])
-	return out, nil
+	return out
 }
 
 // canonicalSpec leaves out the one default that the API server writes into a
@@ -294,8 +306,12 @@ func (d *Document) readSpec() error {
 // check applies the rules across fields of the document's kind. Paths are
 // below spec.
 func (d *Document) check() []FieldError {
-	if d.Resilience != nil {
+	switch {
+	case d.Route != nil:
+		return CheckRoute(d.Route)
+	case d.Subscription != nil:
+		return CheckSubscription(d.Subscription)
+	default:
 		return CheckMerged(d.Resilience)
 	}
-	return nil
 }

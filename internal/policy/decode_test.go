@@ -31,6 +31,8 @@ func TestBadDocumentsNameTheFieldTheValueAndTheCure(t *testing.T) {
 		{"from with a mesh target", head + "spec:\n  targetRefs: [{kind: Mesh}]\n  from: [{service: a}]\n", []string{"from", "Service only"}},
 		{"a mesh target with a name", head + "spec:\n  targetRefs: [{kind: Mesh, name: x}]\n", []string{"targetRefs[0]", "Mesh has none"}},
 		{"no target", head + "spec: {retry: {attempts: 1}}\n", []string{"spec.targetRefs", "is missing"}},
+		{"no metadata", strings.Replace(route, "metadata: {name: orders}\n", "", 1) + "  rules: [{name: A}]\n", []string{"metadata", "must be an object with a name", "spec.rules[0].name", "DNS label"}},
+		{"no name", strings.Replace(route, "{name: orders}", "{}", 1) + "  rules: [{name: a, backends: [{subset: x}]}]\n", []string{"metadata.name", "spec.rules[0].backends[0].subset", "no subsets"}},
 		{"no spec", head, []string{"spec", "is missing"}},
 		{"a reserved name", strings.Replace(good, "name: orders}\n", "name: mesh-default}\n", 1), []string{"mesh-default", "reserved"}},
 		{"a name that is none", strings.Replace(good, "metadata: {name: orders}", "metadata: {name: 'Orders!'}", 1), []string{"metadata.name", "Orders!"}},

@@ -23,6 +23,7 @@ var metadataKnown = map[string]bool{
 // the kind is one whose schema is here.
 func (d *document) header(obj map[string]any) (known bool) {
 	kind, _ := obj["kind"].(string)
+	d.kind = kind
 	switch {
 	case obj["apiVersion"] != APIVersion:
 		version, _ := obj["apiVersion"].(string)

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-var percentPattern = regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,4})?%$`)
+var percentPattern = regexp.MustCompile(`^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$`)
 
 // Millionths returns a percentage in millionths: 10 and "10%" are 100,000,
 // "0.1%" is 1,000. It returns an error that says what would be right.
@@ -26,7 +26,7 @@ func Millionths(p intstr.IntOrString) (uint32, error) {
 	}
 	whole, part, _ := strings.Cut(strings.TrimSuffix(p.StrVal, "%"), ".")
 	n, err := strconv.ParseUint(whole+part+strings.Repeat("0", 4-len(part)), 10, 32)
-	if err != nil || n > 1_000_000 {
+	if err != nil {
 		return 0, bad
 	}
 	return uint32(n), nil

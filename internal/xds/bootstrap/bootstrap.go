@@ -80,6 +80,7 @@ func (c Config) bootstrap() (*bootstrapv3.Bootstrap, error) {
 		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
 		StatsConfig:         c.stats(),
 		OverloadManager:     overload(),
+		LayeredRuntime:      runtime(),
 	}, nil
 }
 
