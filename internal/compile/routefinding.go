@@ -90,15 +90,15 @@ func (c *Compiler) checkRoute(l *lines, e *entry, d *document) {
 	}
 	for _, s := range d.route.subsets {
 		if !slices.ContainsFunc(e.from.Endpoints, s.Has) {
-			add(note{Finding: emptySubset(fmt.Sprintf("spec.subsets[%d]", d.route.places[s.Name]), e.from.Name, s.Name, len(e.from.Endpoints))})
+			add(note{Finding: emptySubset(fmt.Sprintf("spec.subsets[%d]", d.route.places[s.Name]), e.from.Name, s.Name)})
 		}
 	}
 }
 
-func emptySubset(path, service, subset string, instances int) mesh.Finding {
+func emptySubset(path, service, subset string) mesh.Finding {
 	return mesh.Finding{
 		Code: mesh.CodeEmptySubset, Severity: mesh.Warning, Path: path,
-		Message: fmt.Sprintf("none of the %d instances of %s is in subset %s: a rule that names it has no healthy instance there", instances, service, subset),
+		Message: fmt.Sprintf("no instance of %s is in subset %s: a rule that names it has nobody to call there", service, subset),
 		Hint:    fmt.Sprintf("compare its tags and meta with `meshctl service endpoints %s`", service),
 	}
 }
@@ -135,7 +135,7 @@ func (c *Compiler) checkPool(add func(note), e *entry, d *document, path string,
 		n.Path += ".subset"
 		n.Message, n.Hint = unknownSubset(p, f)
 	case where != "" && slices.Contains(f.empty, p.Subset):
-		add(note{Finding: emptySubset(path+".subset", key, p.Subset, len(c.services[key].from.Endpoints))})
+		add(note{Finding: emptySubset(path+".subset", key, p.Subset)})
 		return
 	default:
 		return
