@@ -38,6 +38,22 @@ type StatusSink interface {
 	WriteStatus(ctx context.Context, statuses []Status) error
 }
 
+// StatusReader is a StatusSink that tells what stands there: a replica that
+// takes over then writes what differs, and keeps the times of the rest.
+type StatusReader interface {
+	// ReadStatus returns the statuses that can be read; the others are as good
+	// as not there.
+	ReadStatus(ctx context.Context) ([]Status, error)
+}
+
+// StatusRemover is a StatusSink whose statuses stand apart from the documents
+// and do not go with them.
+type StatusRemover interface {
+	// RemoveStatus removes the statuses of documents that are gone. It may be
+	// repeated.
+	RemoveStatus(ctx context.Context, keys []Key) error
+}
+
 // Conditions of a status, in the order in which they are told.
 const (
 	ConditionAccepted     = "Accepted"     // the document is in force, or in shadow

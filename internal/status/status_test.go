@@ -226,3 +226,71 @@ func TestTransitions(t *testing.T) {
 		})
 	}
 }
+
+func TestNotesStaySmallAndSayAll(t *testing.T) {
+	var asks []status.Ask
+	var uptakes []status.Uptake
+	for i := range 5000 {
+		asks = append(asks, status.Ask{Label: fmt.Sprint("rp/default/p", i, "@1")})
+		uptakes = append(uptakes, status.Uptake{Proxies: 500, Running: 500})
+	}
+	uptakes[7] = status.Uptake{Proxies: 20, Running: 20}
+	uptakes[8] = status.Uptake{Proxies: 500, Running: 498, Refusing: 1, Refusals: []status.Refusal{{Proxy: "a", Message: "bad"}}, Waiting: []string{"b"}}
+	uptakes[9] = status.Uptake{Untracked: true}
+	raw, err := status.NewNote("abc", 12, 500, asks, uptakes).Encode()
+	if err != nil || len(raw) > 1000 {
+		t.Fatalf("%d bytes for 5,000 documents, %v", len(raw), err)
+	}
+	n, err := status.DecodeNote(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range asks {
+		if got := n.Of(a, "abc", 0); !got.Equal(uptakes[i]) {
+			t.Fatalf("%s: %+v, want %+v", a, got, uptakes[i])
+		}
+	}
+	fresh := status.Ask{Label: "rp/default/p0@2"}
+	if got := n.Of(fresh, "def", 13); got.Running != 0 || got.Proxies != 500 {
+		t.Errorf("a version that the replica has not reached: %+v", got)
+	}
+	if got := n.Of(asks[0], "def", 3); got.Running != 500 {
+		t.Errorf("a version older than the replica's revision: %+v", got)
+	}
+	if _, err := status.DecodeNote([]byte("{")); err == nil {
+		t.Error("half a note was read")
+	}
+}
+
+// A document that proxies lack for a moment stays Enforced; one that they
+// refuse, or of a newer version, does not.
+func TestPatience(t *testing.T) {
+	good := status.Of(document("orders"), fleet(status.Uptake{Proxies: 2, Running: 2}), 12, noon)
+	for _, tc := range []struct {
+		name  string
+		fleet status.Uptake
+		edit  func(*status.Document)
+		after time.Duration
+		want  string
+	}{
+		{name: "late for a moment", fleet: status.Uptake{Proxies: 2, Running: 1}, after: 9 * time.Second, want: "True/Enforced@3"},
+		{name: "late for long", fleet: status.Uptake{Proxies: 2, Running: 1}, after: 10 * time.Second, want: "False/PartiallyEnforced@3"},
+		{name: "nobody there for a moment", after: 9 * time.Second, want: "True/Enforced@3"},
+		{name: "nobody there for long", after: 10 * time.Second, want: "Unknown/NoProxies@3"},
+		{name: "refused", fleet: status.Uptake{Proxies: 2, Running: 1, Refusing: 1}, want: "False/RejectedByProxies@3"},
+		{name: "a newer version", fleet: status.Uptake{Proxies: 2, Running: 1}, edit: func(d *status.Document) { d.Generation, d.Targets[0].InForce = 4, 4 }, want: "False/PartiallyEnforced@4"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := document("orders")
+			if tc.edit != nil {
+				tc.edit(&d)
+			}
+			told, waits := status.Settle(good, status.Of(d, fleet(tc.fleet), 13, noon), noon, noon.Add(tc.after), status.Patience)
+			for _, conditions := range [][]policy.Condition{told.Conditions, told.Ancestors[0].Conditions} {
+				if got := lines(conditions); !strings.HasSuffix(got, "Enforced="+tc.want) || waits != strings.HasSuffix(tc.want, "True/Enforced@3") {
+					t.Errorf("told %s, waits %v; want %s", got, waits, tc.want)
+				}
+			}
+		})
+	}
+}

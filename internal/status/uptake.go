@@ -16,13 +16,19 @@ type Ask struct{ Label, Service string }
 
 // Uptake is how far the connected proxies are with a document.
 type Uptake struct {
-	Untracked bool // nothing that is sent carries the label: it is read when a proxy starts
-	Proxies   int  // connected, and sent something of it
-	Running   int  // of these have acknowledged all of it
-	Refusing  int  // of these refused something of it; the others are waited for
+	Untracked bool `json:"untracked,omitempty"` // nothing that is sent carries the label: it is read when a proxy starts
+	Proxies   int  `json:"proxies,omitempty"`   // connected, and sent something of it
+	Running   int  `json:"running,omitempty"`   // of these have acknowledged all of it
+	Refusing  int  `json:"refusing,omitempty"`  // of these refused something of it; the others are waited for
 	// Refusals and Waiting name the first of them by id.
-	Refusals []Refusal
-	Waiting  []string
+	Refusals []Refusal `json:"refusals,omitempty"`
+	Waiting  []string  `json:"waiting,omitempty"`
+}
+
+// Equal reports whether u and o say the same.
+func (u Uptake) Equal(o Uptake) bool {
+	return u.Untracked == o.Untracked && u.Proxies == o.Proxies && u.Running == o.Running && u.Refusing == o.Refusing &&
+		slices.Equal(u.Refusals, o.Refusals) && slices.Equal(u.Waiting, o.Waiting)
 }
 
 // Refusal is what one proxy says of a document.
@@ -56,8 +62,11 @@ func (u Uptake) sentence(revision uint64) string {
 	}
 	if waiting := u.Proxies - u.Running - u.Refusing; waiting > 0 {
 		names := strings.Join(u.Waiting, ", ")
-		if more := waiting - len(u.Waiting); more > 0 {
-			names = strings.TrimPrefix(fmt.Sprintf("%s and %d more", names, more), " and ")
+		switch more := waiting - len(u.Waiting); {
+		case names == "":
+			names = fmt.Sprint(more)
+		case more > 0:
+			names = fmt.Sprintf("%s and %d more", names, more)
 		}
 		parts = append(parts, "waiting for "+names)
 	}

@@ -36,6 +36,9 @@ func NewInquiry(labels []cache.Label) *Inquiry {
 	return q
 }
 
+// Labels returns what is asked about. Do not change it.
+func (q *Inquiry) Labels() []cache.Label { return q.labels }
+
 // nameOf cuts the generation off a label: "rp/default/orders".
 func nameOf(label string) string {
 	if at := strings.LastIndexByte(label, '@'); at >= 0 {
