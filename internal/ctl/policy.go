@@ -3,6 +3,7 @@ package ctl
 import (
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -109,7 +110,8 @@ func (s *session) policyExplain() *cobra.Command {
 		Use: "explain SERVICE", Args: cobra.ExactArgs(1), ValidArgsFunction: s.completeServices,
 		Short: "Show every value in force for a service, and the document it comes from",
 		Example: `  meshctl policy explain orders
-  meshctl policy explain orders --from checkout --field retry`,
+  meshctl policy explain orders --from checkout --field retry
+  meshctl policy explain orders --path /api/1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := url.Values{"service": {args[0]}}
 			for k, v := range map[string]string{"caller": from, "path": path, "field": field} {
@@ -121,6 +123,7 @@ func (s *session) policyExplain() *cobra.Command {
 			if err := s.get(cmd.Context(), "/v1/explain?"+q.Encode(), &e); err != nil {
 				return err
 			}
+			s.hintRule(e)
 			t := table{head: []string{"FIELD", "VALUE", "FROM", "WHY"}}
 			for _, f := range e.Fields {
 				t.add(f.Field, f.Field, f.Value, origin(f.Origin), f.Why)
@@ -134,9 +137,24 @@ func (s *session) policyExplain() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "", "as this caller sees it")
-	cmd.Flags().StringVar(&path, "path", "", "for this path")
+	cmd.Flags().StringVar(&path, "path", "", "for this path, by the rule that takes it")
 	cmd.Flags().StringVar(&field, "field", "", "only this field and those below it, such as retry; shows what lost, too")
 	return cmd
+}
+
+// hintRule says which rule the values are of, where a path was asked for.
+func (s *session) hintRule(e adminapi.Explain) {
+	if e.Route == "" {
+		return
+	}
+	line := fmt.Sprintf("no rule of %s takes %s", e.Route, e.Path)
+	if e.Rule != "" {
+		line = fmt.Sprintf("rule %s of %s takes %s", e.Rule, e.Route, e.Path)
+	}
+	if len(e.Sooner) > 0 {
+		line += ", unless these take it by further conditions: " + strings.Join(e.Sooner, ", ")
+	}
+	s.hint("%s", line)
 }
 
 func origin(o adminapi.ExplainOrigin) string {
