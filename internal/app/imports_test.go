@@ -79,6 +79,12 @@ var rules = []rule{
 		Forbid: []string{"github.com/hashicorp/consul"},
 	},
 	{
+		Why:    "a bucket outside an adapter would tie what is kept to one kind of file",
+		From:   []string{"internal", "cmd"},
+		Except: []string{"internal/txn/journal/bolt"},
+		Forbid: []string{"go.etcd.io/bbolt"},
+	},
+	{
 		Why:    "only policy carriers and schemas, and what keeps revisions there, speak Kubernetes",
 		From:   []string{"internal", "cmd"},
 		Except: []string{"internal/policy", "internal/kube", "internal/store/kube", "internal/ctl/kube"},

@@ -193,10 +193,14 @@ func (c *change) approve() {
 // may be prepared who did not say no. The record is forced even of an abort: after
 // it the last term cannot commit any more.
 func (c *change) recover(term uint64) {
-	if c.Phase == 0 || c.Phase == Done || term <= c.Term {
+	if c.Phase == 0 || term <= c.Term {
 		return
 	}
 	c.Term = term
+	if c.Phase == Done {
+		c.keep(Nothing) // nothing to repeat; but answers to earlier terms count no more
+		return
+	}
 	c.keep(Forced)
 	if c.Phase != Preparing {
 		c.tell()
