@@ -55,6 +55,11 @@ type Config struct {
 	// Listeners returns what a proxy's listeners would be if it started now,
 	// to find those that need a restart. Nil finds none.
 	Listeners func(server.Node) []*resource.Resource
+	// Compile and Messages are what documents are compiled with, for previews;
+	// Subscribed tells what each proxy gets, nil nothing.
+	Compile    compile.Config
+	Messages   resource.Config
+	Subscribed func([]resource.Ref) map[string][]bool
 	// Checks are asked for GET /v1/doctor, after the API's own.
 	Checks []func(context.Context) []adminapi.Check
 
@@ -69,7 +74,10 @@ type Config struct {
 }
 
 // API serves the admin API. Make one with New.
-type api struct{ Config }
+type api struct {
+	Config
+	previewing chan struct{} // holds a token while one is made
+}
 
 // New returns the handler of the API. It starts nothing.
 func New(cfg Config) http.Handler {
@@ -79,7 +87,7 @@ func New(cfg Config) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &api{cfg}
+	a := &api{cfg, make(chan struct{}, 1)}
 	mux := http.NewServeMux()
 	for path, serve := range map[string]func(*http.Request) (any, error){
 		"/v1/services":            a.services,
@@ -103,9 +111,10 @@ func New(cfg Config) http.Handler {
 	} {
 		mux.Handle(path, a.guarded(get(reply(serve))))
 	}
-	mux.Handle("/v1/services/accept", a.guarded(post(a.audited(a.accept))))
+	mux.Handle("/v1/services/accept", a.guarded(post(a.audited(maxBody, a.accept))))
 	mux.Handle("GET /v1/policies", a.guarded(get(reply(a.policies))))
-	mux.Handle("POST /v1/policies", a.guarded(post(a.audited(a.applyPolicies))))
+	mux.Handle("POST /v1/policies", a.guarded(post(a.audited(maxPolicies, a.applyPolicies))))
+	mux.Handle("/v1/policies/preview", a.guarded(post(asking(maxPolicies, a.preview))))
 	mux.Handle("/v1/policies", a.guarded(method(nil, http.MethodGet, http.MethodPost)))
 	mux.Handle("/v1/watch", a.guarded(get(http.HandlerFunc(a.watch))))
 	mux.Handle("/healthz", get(http.HandlerFunc(healthz)))

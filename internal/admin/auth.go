@@ -11,8 +11,12 @@ import (
 	"strings"
 )
 
-// maxBody bounds what a client may send.
-const maxBody = 1 << 20
+// What a client may send, in bytes: a change set may be a folder of thousands
+// of documents.
+const (
+	maxBody     = 1 << 20
+	maxPolicies = 32 << 20
+)
 
 // guarded asks for the bearer token where one is configured.
 func (a *api) guarded(next http.Handler) http.Handler {
@@ -41,9 +45,14 @@ type change func(r *http.Request, body []byte) (answer any, did string, err erro
 
 // audited serves a change: it reads the body within its limit and leaves a log
 // line of who asked for what and what became of it.
-func (a *api) audited(do change) http.Handler {
+func (a *api) audited(limit int64, do change) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer, did, err := a.apply(w, r, do)
+		var answer any
+		var did string
+		body, err := bodyOf(w, r, limit)
+		if err == nil {
+			answer, did, err = do(r, body)
+		}
 		if err != nil {
 			status := http.StatusInternalServerError
 			var f *failure
@@ -59,21 +68,38 @@ func (a *api) audited(do change) http.Handler {
 	})
 }
 
-func (a *api) apply(w http.ResponseWriter, r *http.Request, do change) (any, string, error) {
+// asking serves a question with a body; it changes nothing.
+func asking(limit int64, answer func(r *http.Request, body []byte) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := bodyOf(w, r, limit)
+		var v any
+		if err == nil {
+			v, err = answer(r, body)
+		}
+		if err != nil {
+			writeFailure(w, err)
+			return
+		}
+		write(w, http.StatusOK, v)
+	})
+}
+
+// bodyOf reads a JSON body within its limit.
+func bodyOf(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	// A page in a browser can send other types to the loopback address without
 	// asking first; this one it cannot.
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return nil, "", fail(http.StatusUnsupportedMediaType, "send Content-Type: application/json", "the body must be JSON")
+		return nil, fail(http.StatusUnsupportedMediaType, "send Content-Type: application/json", "the body must be JSON")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return nil, "", fail(http.StatusRequestEntityTooLarge, "", "the body is over %d bytes", maxBody)
+		return nil, fail(http.StatusRequestEntityTooLarge, "", "the body is over %d bytes", limit)
 	}
 	if err != nil {
-		return nil, "", fail(http.StatusBadRequest, "", "read the body: %v", err)
+		return nil, fail(http.StatusBadRequest, "", "read the body: %v", err)
 	}
-	return do(r, body)
+	return body, nil
 }
 
 func (a *api) audit(r *http.Request, status int, outcome string) {

@@ -14,6 +14,7 @@
 //	GET  /v1/policies                  documents in force, mesh-default first
 //	POST /v1/policies                  put and remove documents as one change set
 //	GET  /v1/policies/{kind}/{namespace}/{name}/held   one as the folder holds it
+//	POST /v1/policies/preview          what a change set would change on every sidecar
 //	GET  /v1/explain                   every effective field (?service= ?caller= ?path= ?field=)
 //	GET  /v1/findings                  what an operator should look at
 //	GET  /v1/doctor                    checks with hints

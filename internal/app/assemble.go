@@ -21,6 +21,7 @@ import (
 	"meshlite.dev/internal/catalog"
 	"meshlite.dev/internal/catalog/consul"
 	catalogfile "meshlite.dev/internal/catalog/file"
+	"meshlite.dev/internal/compile"
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/policy"
 	policyfile "meshlite.dev/internal/policy/file"
@@ -173,6 +174,7 @@ func (a *app) openAdmin(cfg Config, messages resource.Config, scrape http.Handle
 			}))
 			return rs
 		},
+		Compile: compile.Config{RootNamespace: cfg.RootNamespace}, Messages: messages, Subscribed: a.xds.streams.Subscribed,
 		Carrier: a.policies.carrier, Writer: a.policies.writer,
 		Checks: a.checks(cfg), Token: token, Pprof: cfg.Pprof, Log: a.log,
 	})

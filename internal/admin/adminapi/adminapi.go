@@ -219,6 +219,40 @@ type HeldDocument struct {
 	Owner   string `json:"owner,omitempty"`   // the operator's own file that it stands in; it is edited there
 }
 
+// Preview is the answer to POST /v1/policies/preview, whose body is an
+// ApplyRequest: what the change set would do. Nothing is written.
+type Preview struct {
+	Revision  string          `json:"revision"`  // that it is compared with, the one in force
+	Documents []ApplyResult   `json:"documents"` // against those in force
+	Proxies   int             `json:"proxies"`   // connected
+	Changes   []PreviewChange `json:"changes"`
+	Groups    []PreviewGroup  `json:"groups"`           // proxies that change, those alike together
+	Findings  []mesh.Finding  `json:"findings"`         // about the documents of the change set
+	Faults    []string        `json:"faults,omitempty"` // messages that would not pass validation and not be sent
+}
+
+// PreviewChange is a message that would be another one, the same for every
+// proxy that gets it.
+type PreviewChange struct {
+	Type   string `json:"type"` // CDS, EDS, LDS, SRDS, RDS
+	Name   string `json:"name"`
+	Caller string `json:"caller,omitempty"` // whose proxies get it; absent: all without one of their own
+	Change string `json:"change"`           // "add", "change", "remove", "needs a restart"
+	// Effect on the proxy: "resets" (connections to the cluster are closed and
+	// its ejections forgotten), "closes" (they are closed, the cluster goes),
+	// "restart" (nothing until the proxy starts anew); absent is none.
+	Effect string `json:"effect,omitempty"`
+	// Before and After are protobuf JSON; of the first 500 changes.
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
+}
+
+// PreviewGroup is the proxies to which the same changes happen.
+type PreviewGroup struct {
+	Proxies []string `json:"proxies"`
+	Changes []int    `json:"changes"` // indexes of Preview.Changes
+}
+
 // ApplyResponse says what became of each document.
 type ApplyResponse struct {
 	Results []ApplyResult `json:"results"`

@@ -32,6 +32,29 @@ func (s *Server) Resources(id string) (rs []ResourceState, ok bool) {
 	return rs, true
 }
 
+// Subscribed tells for each connected proxy, by id, which of refs it is
+// subscribed to: all of a type that it takes whole, else those that it named.
+func (s *Server) Subscribed(refs []resource.Ref) map[string][]bool {
+	kinds := make([]cache.Kind, len(refs))
+	known := make([]bool, len(refs))
+	for i, r := range refs {
+		kinds[i], known[i] = cache.KindOf(r.Type)
+	}
+	out := map[string][]bool{}
+	for _, st := range s.live() {
+		st.mu.Lock()
+		if !st.gone {
+			gets := make([]bool, len(refs))
+			for i, r := range refs {
+				gets[i] = known[i] && st.covers(kinds[i], r.Name)
+			}
+			out[st.node.ID] = gets
+		}
+		st.mu.Unlock()
+	}
+	return out
+}
+
 // states describes every resource of one type, by name.
 func (st *stream) states(k cache.Kind) []ResourceState {
 	if !st.kinds[k].asked {
