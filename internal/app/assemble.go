@@ -40,7 +40,7 @@ import (
 // app is every part, built and not yet running.
 type app struct {
 	catalog  catalog.Source
-	want     func(services []string) // of other datacenters, as policies name them
+	want     func(services []string) (awaited []string) // of other datacenters, as policies name them
 	policies *policies
 	inbox    *inbox
 	builder  *builder
@@ -105,9 +105,12 @@ func (a *app) openCatalog(ctx context.Context, cfg Config, state store.Store) (k
 		if err != nil {
 			return kept, err
 		}
-		a.catalog, a.want = source, source.Want
+		a.catalog, a.want = source, func(services []string) []string {
+			source.Want(services)
+			return services
+		}
 	default:
-		a.want = func([]string) {} // a folder serves all that it defines
+		a.want = func([]string) []string { return nil } // a folder serves all that it defines
 		a.catalog, err = catalogfile.New(catalogfile.Config{Dir: cfg.CatalogDir, Services: cfg.Services, LastGood: kept, Log: a.log})
 	}
 	return kept, err

@@ -23,8 +23,7 @@ func (a *app) onCatalog(s catalog.Snapshot) {
 
 // onRevision takes what is in force.
 func (a *app) onRevision(r policy.Revision) {
-	a.want(compile.Remotes(r)) // first, so that the catalog can name them by the time the routes are built
-	a.inbox.putRevision(r, time.Now())
+	a.inbox.putRevision(r, a.want(compile.Remotes(r)), time.Now())
 	a.latch.Done("policies")
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -29,8 +30,22 @@ type inbox struct {
 	datacenter  string
 	revision    policy.Revision
 	changedKeys map[policy.Key]bool
+	next        *pending // a revision that waits
 	hasCatalog  bool
 	hasRevision bool
+}
+
+// awaitRemotes is how long a revision waits for what the catalog has to learn
+// first: the services of other datacenters that its routes name. Without it
+// their calls would be refused until then.
+const awaitRemotes = 2 * time.Second
+
+// pending is a revision that waits for services.
+type pending struct {
+	revision policy.Revision
+	changed  map[policy.Key]bool
+	services []string
+	until    time.Time
 }
 
 // work is what the builder does in one go.
@@ -58,21 +73,49 @@ func (in *inbox) putCatalog(s catalog.Snapshot, now time.Time) {
 		news = true
 	}
 	in.services, in.problems, in.datacenter, in.hasCatalog = s.Services, s.Problems, s.Datacenter, true
-	if news {
+	if in.release(now) || news {
 		in.signal()
 	}
 }
 
-// putRevision takes a new revision.
-func (in *inbox) putRevision(r policy.Revision, now time.Time) {
+// putRevision takes a new revision; one that is not the first waits a while
+// until the catalog has answered for the services.
+func (in *inbox) putRevision(r policy.Revision, services []string, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for _, key := range r.Changed {
-		in.changedKeys[key] = true
+	p := &pending{revision: r, changed: map[policy.Key]bool{}, services: services, until: now}
+	if in.hasRevision {
+		p.until = now.Add(awaitRemotes)
 	}
-	in.revision, in.hasRevision = r, true
-	in.windows.note(revisionKey, true, now)
+	for _, key := range r.Changed {
+		p.changed[key] = true
+	}
+	if in.next != nil {
+		maps.Copy(p.changed, in.next.changed)
+	}
+	in.next = p
+	in.release(now)
 	in.signal()
+}
+
+// release puts the revision that waits in force, once it need not any more.
+func (in *inbox) release(now time.Time) bool {
+	p := in.next
+	if p == nil || now.Before(p.until) && slices.ContainsFunc(p.services, in.unanswered) {
+		return false
+	}
+	in.revision, in.hasRevision, in.next = p.revision, true, nil
+	maps.Copy(in.changedKeys, p.changed)
+	in.windows.note(revisionKey, true, now)
+	return true
+}
+
+// unanswered reports whether the catalog has yet to answer for a service; those
+// of the own datacenter are there without its name.
+func (in *inbox) unanswered(key string) bool {
+	_, datacenter := mesh.SplitServiceKey(key)
+	s, ok := in.services.Get(key)
+	return datacenter != in.datacenter && (!ok || !s.Synced)
 }
 
 // take returns what is due, if anything is; next is when to ask again (zero:
@@ -83,7 +126,11 @@ func (in *inbox) take(now time.Time) (w work, next time.Time, ok bool) {
 	if !in.hasCatalog || !in.hasRevision {
 		return work{}, time.Time{}, false
 	}
+	in.release(now)
 	due, next := in.windows.take(now)
+	if p := in.next; p != nil && (next.IsZero() || p.until.Before(next)) {
+		next = p.until
+	}
 	if len(due) == 0 {
 		return work{}, next, false
 	}
