@@ -12,8 +12,9 @@ import (
 )
 
 // JSONSchema returns the JSON Schema (draft 7) of a kind, for editors; false
-// when there is no such kind. It is the CRD's schema with the status left out,
-// fields that are not known forbidden, and without the rules across fields.
+// when there is no such kind, whose capitals do not count. It is the CRD's
+// schema with the status left out, fields that are not known forbidden, and
+// the rules across fields as words in the descriptions.
 func JSONSchema(kind string) (raw []byte, ok bool) {
 	names, err := fs.Glob(manifests.CRDs, "crds/*.yaml")
 	if err != nil {
@@ -31,23 +32,37 @@ func JSONSchema(kind string) (raw []byte, ok bool) {
 			return nil, false
 		}
 		seal(root)
-		properties, _ := root["properties"].(map[string]any)
-		delete(properties, "status")
-		properties["apiVersion"] = map[string]any{"const": crd.Spec.Group + "/" + crd.Spec.Versions[0].Name}
-		properties["kind"] = map[string]any{"const": crd.Spec.Names.Kind}
-		properties["metadata"] = map[string]any{"type": "object", "required": []string{"name"}}
-		root["required"] = []string{"apiVersion", "kind", "metadata", "spec"}
-		root["$schema"] = "http://json-schema.org/draft-07/schema#"
-		root["title"] = crd.Spec.Names.Kind
+		head(root, crd.Spec.Names.Kind, crd.Spec.Group+"/"+crd.Spec.Versions[0].Name)
 		raw, err = json.Marshal(root)
 		return raw, err == nil
 	}
 	return nil, false
 }
 
-// seal forbids unknown fields of every object and drops what is Kubernetes'
-// own.
+// head says what stands around the spec.
+func head(root map[string]any, kind, version string) {
+	properties, _ := root["properties"].(map[string]any)
+	delete(properties, "status")
+	words := map[string]any{"type": "object", "additionalProperties": map[string]any{"type": "string"}}
+	properties["apiVersion"] = map[string]any{"enum": []string{version}}
+	properties["kind"] = map[string]any{"enum": []string{kind}}
+	properties["metadata"] = map[string]any{
+		"type": "object", "required": []string{"name"},
+		"properties": map[string]any{
+			"name":      map[string]any{"type": "string", "minLength": 1, "maxLength": 253},
+			"namespace": map[string]any{"type": "string", "maxLength": 63, "description": "Absent: default."},
+			"labels":    words, "annotations": words,
+		},
+	}
+	root["required"] = []string{"apiVersion", "kind", "metadata", "spec"}
+	root["$schema"] = "http://json-schema.org/draft-07/schema#"
+	root["title"] = kind
+}
+
+// seal forbids unknown fields of every object, turns rules into words and
+// drops what is Kubernetes' own.
 func seal(s map[string]any) {
+	describe(s)
 	for key := range s {
 		if strings.HasPrefix(key, "x-kubernetes-") {
 			delete(s, key)
@@ -56,12 +71,32 @@ func seal(s map[string]any) {
 	if properties, ok := s["properties"].(map[string]any); ok {
 		s["additionalProperties"] = false
 		for _, p := range properties {
-			if child, ok := p.(map[string]any); ok {
-				seal(child)
-			}
+			sealBelow(p)
 		}
 	}
-	if items, ok := s["items"].(map[string]any); ok {
-		seal(items)
+	sealBelow(s["items"])
+	sealBelow(s["additionalProperties"])
+}
+
+func sealBelow(child any) {
+	if s, ok := child.(map[string]any); ok {
+		seal(s)
+	}
+}
+
+// describe adds the rules to the description, as editors show it.
+func describe(s map[string]any) {
+	rules, _ := s["x-kubernetes-validations"].([]any)
+	words, _ := s["description"].(string)
+	for _, r := range rules {
+		rule, _ := r.(map[string]any)
+		message, _ := rule["message"].(string)
+		if at, _ := rule["fieldPath"].(string); at != "" {
+			message = strings.TrimPrefix(at, ".") + ": " + message
+		}
+		words = strings.TrimSpace(words + "\n" + message)
+	}
+	if words != "" {
+		s["description"] = words
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-
 	"meshlite.dev/internal/policy"
 	"meshlite.dev/test/lab"
 )
@@ -154,20 +152,6 @@ func refusals(stderr string) map[string]string {
 		for _, m := range about {
 			out[m[1]] += line
 		}
-	}
-	return out
-}
-
-// messages are those of all rules.
-func messages(t *testing.T) map[string]bool {
-	t.Helper()
-	out := map[string]bool{}
-	for _, crd := range crds(t) {
-		walk("", crd.Spec.Versions[0].Schema.OpenAPIV3Schema, func(_ string, s *apiextensionsv1.JSONSchemaProps) {
-			for _, r := range s.XValidations {
-				out[r.Message] = true
-			}
-		})
 	}
 	return out
 }

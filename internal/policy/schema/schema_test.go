@@ -105,7 +105,7 @@ func decode(t *testing.T, text string) (kind string, obj map[string]any) {
 	return kind, obj
 }
 
-func validate(t *testing.T, text string) []schema.Fault {
+func faultsOf(t *testing.T, text string) []schema.Fault {
 	t.Helper()
 	kind, obj := decode(t, text)
 	v := schema.For(kind)
@@ -128,7 +128,7 @@ func TestEveryRuleNamesItsCure(t *testing.T) {
 	for _, b := range documents {
 		text := b.text("p")
 		kind, _ := decode(t, text)
-		faults := validate(t, text)
+		faults := faultsOf(t, text)
 		if len(faults) != times[b.kind+b.spec] {
 			t.Errorf("%s: %d faults: %+v", b.spec, len(faults), faults)
 		}
@@ -164,7 +164,7 @@ func TestEveryRuleNamesItsCure(t *testing.T) {
 // has the right shape.
 func TestAllFaultsAreToldTogether(t *testing.T) {
 	bad := broken{kind: "ResiliencePolicy", spec: "targetRefs: [{kind: Gateway}], retry: {attempts: many, budget: {percent: 900}}, timeouts: {request: soon}, nonsense: 1"}
-	if faults := validate(t, bad.text("p")); len(faults) != 5 {
+	if faults := faultsOf(t, bad.text("p")); len(faults) != 5 {
 		t.Errorf("%d faults: %+v", len(faults), faults)
 	}
 }
@@ -180,7 +180,7 @@ var notOnRules = []string{
 func TestGoodDocumentsSetEveryField(t *testing.T) {
 	set := map[string]bool{}
 	for _, text := range fullDocuments(t) {
-		for _, f := range validate(t, text) {
+		for _, f := range faultsOf(t, text) {
 			t.Errorf("%+v in\n%s", f, text)
 		}
 		kind, obj := decode(t, text)
@@ -222,4 +222,18 @@ func TestKindsAreThoseThatUsersWrite(t *testing.T) {
 	if want := []string{"EventSubscription", "ResiliencePolicy", "TrafficRoute"}; !slices.Equal(got, want) {
 		t.Errorf("kinds are %v, want %v", got, want)
 	}
+}
+
+// messages are those of all rules.
+func messages(t *testing.T) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	for _, crd := range crds(t) {
+		walk("", crd.Spec.Versions[0].Schema.OpenAPIV3Schema, func(_ string, s *apiextensionsv1.JSONSchemaProps) {
+			for _, r := range s.XValidations {
+				out[r.Message] = true
+			}
+		})
+	}
+	return out
 }
