@@ -54,8 +54,10 @@ type EventSubscriptionSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	Filter  string       `json:"filter,omitempty"`
+	Filter string `json:"filter,omitempty"`
+	// Handler is called for each event.
 	Handler EventHandler `json:"handler"`
+	// Queue in which events wait.
 	// +optional
 	Queue *EventQueue `json:"queue,omitempty"`
 	// Concurrency bounds the calls in flight; absent: 8, with ordered 1.
@@ -66,6 +68,7 @@ type EventSubscriptionSpec struct {
 	// Ordered delivers one event at a time, in order.
 	// +optional
 	Ordered *bool `json:"ordered,omitempty"`
+	// Delivery says how often an event is tried.
 	// +optional
 	Delivery *EventDelivery `json:"delivery,omitempty"`
 }
@@ -79,6 +82,7 @@ type Binding string
 
 // EventHandler is the service that is called for each event.
 type EventHandler struct {
+	// Service of the catalog, called through the mesh.
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Service string `json:"service"`
@@ -123,6 +127,7 @@ type EventDelivery struct {
 	// Backoff between attempts; absent: 500ms to 60s.
 	// +optional
 	Backoff *Backoff `json:"backoff,omitempty"`
+	// DeadLetter gets what could not be delivered.
 	// +optional
 	DeadLetter *DeadLetter `json:"deadLetter,omitempty"`
 }

@@ -7,10 +7,13 @@ import "k8s.io/apimachinery/pkg/util/intstr"
 // +kubebuilder:validation:XValidation:rule="!has(self.redirect) || !has(self.directResponse)",message="redirect and directResponse exclude each other: keep one"
 // +kubebuilder:validation:XValidation:rule="!has(self.redirect) && !has(self.directResponse) || !has(self.requestHeaders) && !has(self.rewrite) && !has(self.mirrors) && !has(self.fault)",message="with redirect or directResponse no request goes on: remove requestHeaders, rewrite, mirrors and fault; responseHeaders may stay"
 type RouteFilters struct {
+	// RequestHeaders are edited before a backend sees them.
 	// +optional
 	RequestHeaders *HeaderEdits `json:"requestHeaders,omitempty"`
+	// ResponseHeaders are edited before the caller sees them.
 	// +optional
 	ResponseHeaders *HeaderEdits `json:"responseHeaders,omitempty"`
+	// Rewrite changes path and host before a backend sees them.
 	// +optional
 	Rewrite *Rewrite `json:"rewrite,omitempty"`
 	// Redirect answers with another place; goes with no backends.
@@ -23,6 +26,7 @@ type RouteFilters struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=8
 	Mirrors []Mirror `json:"mirrors,omitempty"`
+	// Fault delays requests, or answers with an error, on purpose.
 	// +optional
 	Fault *Fault `json:"fault,omitempty"`
 }
@@ -41,6 +45,7 @@ type HeaderEdits struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches(r'^[a-z0-9!#$%&\\x27*+.^_`|~-]{1,256}$'))",message="must have header names in lower case, such as x-user"
 	// +kubebuilder:validation:XValidation:rule="!('host' in self)",message="cannot change host: use rewrite.host"
 	Add map[string]HeaderValue `json:"add,omitempty"`
+	// Remove takes away all headers of the name.
 	// +optional
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:XValidation:rule="!('host' in self)",message="cannot remove host: use rewrite.host"
@@ -69,6 +74,7 @@ type Rewrite struct {
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:Pattern=`^/[^\s?#]*$`
 	Prefix *string `json:"prefix,omitempty"`
+	// Regex replaces what a pattern matches in the path.
 	// +optional
 	Regex *RegexRewrite `json:"regex,omitempty"`
 	// Host replaces the Host header; it may have a port.
@@ -81,9 +87,11 @@ type Rewrite struct {
 // RegexRewrite replaces what pattern (RE2) matches in the path; \1 in the
 // substitution is its first group.
 type RegexRewrite struct {
+	// Pattern is a regex (RE2), which may match a part of the path, also twice.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	Pattern string `json:"pattern"`
+	// Substitution: \0 is the whole match, \1 to \9 are groups, \\ is \.
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:Pattern=`^[^\x00-\x08\x0a-\x1f\x7f]*$`
 	Substitution string `json:"substitution"`
@@ -93,6 +101,7 @@ type RegexRewrite struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.scheme) || has(self.host) || has(self.port) || has(self.path)",message="needs a scheme, host, port or path: it would lead to where the caller is"
 type Redirect struct {
+	// Scheme to go to.
 	// +optional
 	// +kubebuilder:validation:Enum=http;https
 	Scheme *string `json:"scheme,omitempty"`
@@ -101,10 +110,13 @@ type Redirect struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9_.]+$`
 	Host *string `json:"host,omitempty"`
+	// Port to go to.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	Port *int32 `json:"port,omitempty"`
+	// Path to go to, in place of the whole path; with a query it replaces the
+	// request's.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:Pattern=`^/[^\s]*$`
@@ -117,6 +129,7 @@ type Redirect struct {
 
 // DirectResponse is the answer of the caller's own proxy.
 type DirectResponse struct {
+	// Status of the answer.
 	// +kubebuilder:validation:Minimum=200
 	// +kubebuilder:validation:Maximum=599
 	Status int32 `json:"status"`
@@ -145,8 +158,10 @@ type Mirror struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.delay) || has(self.abort)",message="needs a delay or an abort"
 type Fault struct {
+	// Delay comes before an abort, where a request gets both.
 	// +optional
 	Delay *FaultDelay `json:"delay,omitempty"`
+	// Abort answers in place of the backend.
 	// +optional
 	Abort *FaultAbort `json:"abort,omitempty"`
 }

@@ -65,6 +65,7 @@ type TrafficRouteSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.tags) && self.tags.size() > 0 || has(self.meta) && self.meta.size() > 0",message="needs tags or meta: without them it is the whole service"
 type Subset struct {
+	// Name, for backends, failover and mirrors.
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Name string `json:"name"`
@@ -117,6 +118,7 @@ type RouteRule struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=8
 	Failover []FailoverTarget `json:"failover,omitempty"`
+	// Filters change requests and answers, or answer themselves.
 	// +optional
 	Filters *RouteFilters `json:"filters,omitempty"`
 	// Timeouts of this rule: request, streamIdle and maxStreamDuration.
@@ -129,13 +131,17 @@ type RouteRule struct {
 
 // RouteMatch is met by a request that meets all of its parts.
 type RouteMatch struct {
+	// Path as requested, without its query.
 	// +optional
 	Path *PathMatch `json:"path,omitempty"`
+	// Method in capitals; absent: every method.
 	// +optional
 	Method *Method `json:"method,omitempty"`
+	// Headers, all of which must match.
 	// +optional
 	// +kubebuilder:validation:MaxItems=16
 	Headers []HeaderMatch `json:"headers,omitempty"`
+	// QueryParams, all of which must match.
 	// +optional
 	// +kubebuilder:validation:MaxItems=16
 	QueryParams []QueryParamMatch `json:"queryParams,omitempty"`
@@ -150,6 +156,7 @@ type PathMatch struct {
 	// of /apis), Regex must match the whole path.
 	// +kubebuilder:validation:Enum=Exact;Prefix;Suffix;Regex
 	Type string `json:"type"`
+	// Value to compare with.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:Pattern=`^[^\x00-\x08\x0a-\x1f\x7f]*$`
@@ -161,7 +168,10 @@ type PathMatch struct {
 // +kubebuilder:validation:XValidation:rule="self.type == 'Present' ? !has(self.value) : has(self.value)",message="Present has no value, every other type needs one",fieldPath=".value"
 // +kubebuilder:validation:XValidation:rule="self.type in ['Exact', 'Present'] || !has(self.value) || self.value.size() > 0",message="must not be empty for Prefix, Suffix and Regex: use Present",fieldPath=".value"
 type HeaderMatch struct {
+	// Name of the header; host is the Host header or HTTP/2's :authority.
 	Name HeaderName `json:"name"`
+	// Type: Present asks for the header alone, Regex (RE2) must match the whole
+	// value.
 	// +kubebuilder:validation:Enum=Exact;Prefix;Suffix;Regex;Present
 	Type string `json:"type"`
 	// Value to compare with; none with Present.
@@ -179,9 +189,12 @@ type HeaderMatch struct {
 // +kubebuilder:validation:XValidation:rule="self.type == 'Present' ? !has(self.value) : has(self.value)",message="Present has no value, every other type needs one",fieldPath=".value"
 // +kubebuilder:validation:XValidation:rule="self.type in ['Exact', 'Present'] || !has(self.value) || self.value.size() > 0",message="must not be empty for Prefix, Suffix and Regex: use Present",fieldPath=".value"
 type QueryParamMatch struct {
+	// Name of the parameter; capitals count.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	Name string `json:"name"`
+	// Type: Present asks for the parameter alone, Regex (RE2) must match the
+	// whole value.
 	// +kubebuilder:validation:Enum=Exact;Prefix;Suffix;Regex;Present
 	Type string `json:"type"`
 	// Value to compare with; none with Present.
@@ -204,16 +217,17 @@ const (
 // another datacenter. Absent parts are the route's own service, all of its
 // instances, the own datacenter.
 type Destination struct {
+	// Service of the catalog; absent: the route's own.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Service string `json:"service,omitempty"`
-	// Subset as the service's own TrafficRoute names it.
+	// Subset as the service's own TrafficRoute names it; absent: all instances.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Subset string `json:"subset,omitempty"`
-	// Datacenter of the catalog, in lower case.
+	// Datacenter of the catalog, in lower case; absent: the own.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$`
