@@ -59,8 +59,12 @@ func (c *checker) matches(at string, matches []v1alpha1.RouteMatch) {
 }
 
 // destinations demands that a subset of the service itself is one of the
-// document's. Those of other services are other documents' to have.
+// document's: its share would be answered 503. Those of other services are
+// other documents' to have, and a shadow may be a draft.
 func (c *checker) destinations(at string, spec *v1alpha1.TrafficRouteSpec, rule *v1alpha1.RouteRule) {
+	if spec.Effect == v1alpha1.Shadow {
+		return
+	}
 	var names []string
 	for _, s := range spec.Subsets {
 		names = append(names, s.Name)

@@ -34,6 +34,7 @@ func TestRoutesAreCheckedAcrossFields(t *testing.T) {
 				"spec.rules[0].backends[3].subset", "spec.rules[0].failover[0].subset", "spec.rules[0].filters.mirrors[0].subset",
 			}},
 		{"a subset without any", `rules: [{name: a, backends: [{subset: v1}]}]`, []string{"the document has no subsets"}},
+		{"a draft without its subset", `effect: shadow, rules: [{name: a, backends: [{subset: v1}]}]`, nil},
 		{"retries of a rule", `rules: [{name: a}, {name: b, timeouts: {request: 1s}, retry: {perTryTimeout: 2s, perTryIdleTimeout: 3s, backoff: {base: 2s, max: 1s}}}]`,
 			[]string{
 				"spec.rules[1].retry.perTryTimeout: \"2s\": must be at most timeouts.request, which is 1s",

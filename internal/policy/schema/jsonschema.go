@@ -44,8 +44,8 @@ func head(root map[string]any, kind, version string) {
 	properties, _ := root["properties"].(map[string]any)
 	delete(properties, "status")
 	words := map[string]any{"type": "object", "additionalProperties": map[string]any{"type": "string"}}
-	properties["apiVersion"] = map[string]any{"enum": []string{version}}
-	properties["kind"] = map[string]any{"enum": []string{kind}}
+	properties["apiVersion"] = map[string]any{"const": version}
+	properties["kind"] = map[string]any{"const": kind}
 	properties["metadata"] = map[string]any{
 		"type": "object", "required": []string{"name"},
 		"properties": map[string]any{

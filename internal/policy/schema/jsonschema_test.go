@@ -15,7 +15,7 @@ import (
 
 // keywords of draft 7 that the schemas use, each with what it must be.
 var keywords = map[string]func(any) bool{
-	"$schema": is[string], "title": is[string], "description": is[string], "format": is[string], "pattern": isPattern,
+	"$schema": is[string], "title": is[string], "description": is[string], "format": is[string], "pattern": isPattern, "const": is[string],
 	"type": isType, "enum": is[[]any], "required": is[[]any], "properties": is[map[string]any], "items": is[map[string]any],
 	"additionalProperties": func(v any) bool { return is[bool](v) || is[map[string]any](v) },
 	"anyOf":                is[[]any], "default": is[string],
