@@ -40,7 +40,10 @@ type Store interface {
 	Get(ctx context.Context, key string) (Entry, error)
 	// List returns the entries whose keys start with prefix, sorted by key.
 	List(ctx context.Context, prefix string) ([]Entry, error)
-	// Commit applies all ops or none, durably before it returns.
+	// Commit applies all ops or none, durably before it returns. A backend
+	// without transactions (kube) may leave unchecked puts behind when it is cut
+	// short, and takes one checked op at most, which comes after them: values
+	// named by their content and one pointer to them stay whole all the same.
 	Commit(ctx context.Context, ops ...Op) error
 }
 
