@@ -66,6 +66,12 @@ type Config struct {
 	Carrier string        // of the policies: "dir", "consul", "kube", or "" where there is none
 	Writer  policy.Writer // of the carrier; nil: policies are not written here
 
+	// Status returns the conditions of a document. Nil knows none.
+	Status func(policy.Key) (policy.Status, bool)
+	// Reports returns what statuses are made of, for /debug/status. Nil: no such
+	// page.
+	Reports func() any
+
 	Token string // bearer token; "": none is asked for
 	Pprof bool   // serve /debug/pprof/
 
@@ -108,6 +114,7 @@ func New(cfg Config) http.Handler {
 		"/debug/ledger":           a.debugLedger,
 
 		"/v1/policies/{kind}/{namespace}/{name}/held": a.held,
+		"/v1/policies/{kind}/{namespace}/{name}":      a.policy,
 	} {
 		mux.Handle(path, a.guarded(get(reply(serve))))
 	}
@@ -119,6 +126,9 @@ func New(cfg Config) http.Handler {
 	mux.Handle("/v1/watch", a.guarded(get(http.HandlerFunc(a.watch))))
 	mux.Handle("/healthz", get(http.HandlerFunc(healthz)))
 	mux.Handle("/readyz", get(http.HandlerFunc(a.readyz)))
+	if cfg.Reports != nil {
+		mux.Handle("/debug/status", a.guarded(get(reply(a.debugStatus))))
+	}
 	if cfg.Metrics != nil {
 		mux.Handle("/metrics", get(cfg.Metrics))
 	}

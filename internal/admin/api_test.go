@@ -28,6 +28,7 @@ func TestDocuments(t *testing.T) {
 		{"diff.json", "/v1/proxies/web-1/diff"},
 		{"explain.json", "/v1/explain?service=orders&caller=web&path=/a&field=spec.retry.attempts"},
 		{"findings.json", "/v1/findings"},
+		{"policy.json", "/v1/policies/ResiliencePolicy/default/orders"},
 		{"doctor.json", "/v1/doctor"},
 		{"version.json", "/v1/version"},
 		{"targets.json", "/v1/prometheus/targets"},
@@ -35,6 +36,7 @@ func TestDocuments(t *testing.T) {
 		{"debug-model.json", "/debug/model"},
 		{"debug-snapshot.json", "/debug/snapshot/web-1"},
 		{"debug-ledger.json", "/debug/ledger"},
+		{"debug-status.json", "/debug/status"},
 	} {
 		t.Run(tc.file, func(t *testing.T) {
 			w := ask(h, http.MethodGet, tc.path, "")
@@ -74,6 +76,7 @@ func TestPoliciesBeginWithMeshDefault(t *testing.T) {
 		t.Errorf("got %+v, want a TargetNotFound with its reason", lost)
 	}
 	if orders.Name != "orders" || orders.Generation != 3 || orders.Accepted != "Accepted" || orders.Source != "policies/orders.yaml" ||
+		len(orders.Conditions) != 1 || orders.InForceGeneration != 3 || len(lost.Conditions) != 0 ||
 		!strings.Contains(string(orders.Document), "attempts") || len(orders.Targets) != 1 || orders.Targets[0] != "Service/orders" {
 		t.Errorf("got %+v", orders)
 	}
@@ -121,6 +124,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		{"a wrong method", "POST", "/v1/services", "{}", h, 405, "POST"},
 		{"reading a write", "GET", "/v1/services/accept", "", h, 405, "GET"},
 		{"an unknown service", "GET", "/v1/services/nobody", "", h, 404, "nobody"},
+		{"an unknown policy", "GET", "/v1/policies/rp/default/nobody", "", h, 404, "rp/default/nobody"},
 		{"an unknown proxy", "GET", "/v1/proxies/nobody/config", "", h, 404, "nobody"},
 		{"a proxy that has gone", "GET", "/v1/proxies/pay-1/config", "", h, 404, "not connected"},
 		{"the snapshot of a proxy that has gone", "GET", "/debug/snapshot/pay-1", "", h, 404, "not connected"},

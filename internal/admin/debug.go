@@ -203,3 +203,11 @@ func destination(d *mesh.Destination, fields bool) debugDestination {
 	}
 	return out
 }
+
+// debugStatus shows what statuses are made of.
+func (a *api) debugStatus(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	return a.Reports(), nil
+}

@@ -10,6 +10,7 @@ import (
 	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/catalog"
 	"meshlite.dev/internal/mesh"
+	"meshlite.dev/internal/policy"
 )
 
 // Changes returns the events between two states: of the services that next
@@ -115,5 +116,22 @@ func guardEvents(before, after map[string]catalog.Hold) []adminapi.Event {
 		}
 	}
 	slices.SortFunc(out, func(a, b adminapi.Event) int { return strings.Compare(a.Service+a.Type, b.Service+b.Type) })
+	return out
+}
+
+// StatusChanges returns the events of a document whose status made a
+// transition: one for each condition that says something else now.
+func StatusChanges(before, now policy.Status) []adminapi.Event {
+	var out []adminapi.Event
+	for _, c := range now.Conditions {
+		i := slices.IndexFunc(before.Conditions, func(o policy.Condition) bool { return o.Type == c.Type })
+		if i >= 0 && before.Conditions[i].Status == c.Status && before.Conditions[i].Reason == c.Reason {
+			continue
+		}
+		out = append(out, adminapi.Event{
+			Type: "policy.status", Policies: []string{fmt.Sprintf("%s/%s/%s", mesh.ShortKind(now.Kind), now.Namespace, now.Name)},
+			Message: fmt.Sprintf("%s %s (%s): %s", c.Type, c.Status, c.Reason, c.Message),
+		})
+	}
 	return out
 }

@@ -137,3 +137,17 @@ func (s statuses) set(v catalog.Status) {
 	<-s
 	s <- v
 }
+
+func TestATransitionIsAnEventPerCondition(t *testing.T) {
+	condition := func(kind string, status policy.ConditionStatus, reason string) policy.Condition {
+		return policy.Condition{Type: kind, Status: status, Reason: reason, Message: "why"}
+	}
+	before := policy.Status{Key: policy.Key{Kind: policy.KindResiliencePolicy, Namespace: "default", Name: "orders"}}
+	now := before
+	before.Conditions = []policy.Condition{condition("Accepted", policy.True, "Accepted"), condition("Enforced", policy.True, "Enforced")}
+	now.Conditions = []policy.Condition{condition("Accepted", policy.True, "Accepted"), condition("Enforced", policy.False, "RejectedByProxies")}
+	got := admin.StatusChanges(before, now)
+	if len(got) != 1 || got[0].Type != "policy.status" || got[0].Message != "Enforced False (RejectedByProxies): why" || got[0].Policies[0] != "rp/default/orders" {
+		t.Errorf("events %+v", got)
+	}
+}

@@ -198,6 +198,17 @@ func config(t testing.TB) admin.Config {
 		Checks: []func(context.Context) []adminapi.Check{func(context.Context) []adminapi.Check {
 			return []adminapi.Check{{Name: "extra", Status: "ok", Message: "asked"}}
 		}},
+		Status: func(k policy.Key) (policy.Status, bool) {
+			enforced := []policy.Condition{{
+				Type: policy.ConditionEnforced, Status: policy.False, Reason: "RejectedByProxies", Message: "0/1 proxies acknowledged revision 12; web-1: bad",
+				ObservedGeneration: 3, LastTransitionTime: policy.Time{Time: now},
+			}}
+			return policy.Status{Key: k, PolicyStatus: v1alpha1.PolicyStatus{
+				Conditions: enforced, InForceGeneration: 3,
+				Ancestors: []v1alpha1.AncestorStatus{{AncestorRef: v1alpha1.TargetRef{Kind: "Service", Name: "orders"}, ControllerName: policy.ControllerName, Conditions: enforced}},
+			}}, k.Name == "orders"
+		},
+		Reports: func() any { return map[string]int{"revision": 12} },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics\n") }),
 		Now:     func() time.Time { return now },
 	}

@@ -10,6 +10,7 @@ import (
 	"meshlite.dev/internal/compile"
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/policy"
+	"meshlite.dev/internal/policy/v1alpha1"
 )
 
 // defaultKind is the kind under which mesh-default is shown.
@@ -29,19 +30,72 @@ func (a *api) policies(r *http.Request) (any, error) {
 	}
 	out := adminapi.Policies{Revision: RevisionLabel(s.Revision), Carrier: a.Carrier, Items: []adminapi.Policy{builtin}}
 	for _, d := range s.Result.Documents() {
-		row := adminapi.Policy{
-			Kind: d.Key.Kind, Namespace: d.Key.Namespace, Name: d.Key.Name,
-			Targets: d.Targets, Accepted: string(d.Accepted), Message: d.Message,
-		}
-		if d.Document != nil {
-			row.Generation, row.Source, row.Document = d.Document.Generation, d.Document.Source, d.Document.Canonical
-		}
-		if row.Targets == nil {
-			row.Targets = []string{}
-		}
-		out.Items = append(out.Items, row)
+		out.Items = append(out.Items, a.policyRow(d))
 	}
 	return out, nil
+}
+
+// policy shows one document. The kind may be its short name.
+func (a *api) policy(r *http.Request) (any, error) {
+	if _, err := query(r); err != nil {
+		return nil, err
+	}
+	s, err := a.state()
+	if err != nil {
+		return nil, err
+	}
+	kind, namespace, name := r.PathValue("kind"), r.PathValue("namespace"), r.PathValue("name")
+	for _, d := range s.Result.Documents() {
+		k := d.Key
+		if (kind == k.Kind || kind == mesh.ShortKind(k.Kind)) && namespace == k.Namespace && name == k.Name {
+			return a.policyRow(d), nil
+		}
+	}
+	return nil, fail(http.StatusNotFound, "meshctl policy get -A lists all", "no policy %s/%s/%s", kind, namespace, name)
+}
+
+func (a *api) policyRow(d compile.DocumentStatus) adminapi.Policy {
+	row := adminapi.Policy{
+		Kind: d.Key.Kind, Namespace: d.Key.Namespace, Name: d.Key.Name,
+		Targets: d.Targets, Accepted: string(d.Accepted), Message: d.Message,
+	}
+	if d.Document != nil {
+		row.Generation, row.Source, row.Document = d.Document.Generation, d.Document.Source, d.Document.Canonical
+	}
+	if row.Targets == nil {
+		row.Targets = []string{}
+	}
+	if a.Status == nil {
+		return row
+	}
+	if s, ok := a.Status(d.Key); ok {
+		row.InForceGeneration, row.Conditions = s.InForceGeneration, conditionRows(s.Conditions)
+		for _, t := range s.Ancestors {
+			row.Ancestors = append(row.Ancestors, adminapi.Ancestor{Target: targetName(t.AncestorRef), Conditions: conditionRows(t.Conditions)})
+		}
+	}
+	return row
+}
+
+func conditionRows(conditions []policy.Condition) []adminapi.Condition {
+	out := make([]adminapi.Condition, len(conditions))
+	for i, c := range conditions {
+		out[i] = adminapi.Condition{
+			Type: c.Type, Status: string(c.Status), Reason: c.Reason, Message: c.Message,
+			ObservedGeneration: c.ObservedGeneration, LastTransitionTime: c.LastTransitionTime.Time,
+		}
+	}
+	return out
+}
+
+func targetName(ref v1alpha1.TargetRef) string {
+	name := ref.Kind
+	for _, part := range []string{ref.Name, ref.SectionName} {
+		if part != "" {
+			name += "/" + part
+		}
+	}
+	return name
 }
 
 // meshDefault is the built-in policy in the shape of a document.

@@ -58,6 +58,7 @@ func (a *app) run(ctx context.Context, lis *listening) error {
 		func(ctx context.Context) error { return a.catalog.Run(ctx, a.onCatalog) },
 		a.policies.run,
 		a.builder.run,
+		a.status.Run,
 		a.lastGood.run,
 		a.watchReadiness,
 		func(ctx context.Context) error { return admin.FollowGuard(ctx, a.hub, a.catalog) },

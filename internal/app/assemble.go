@@ -28,7 +28,9 @@ import (
 	"meshlite.dev/internal/policy/gather"
 	policykv "meshlite.dev/internal/policy/kv"
 	"meshlite.dev/internal/policy/revision"
+	"meshlite.dev/internal/status/report"
 	"meshlite.dev/internal/store"
+	storefile "meshlite.dev/internal/store/file"
 	storekv "meshlite.dev/internal/store/kv"
 	"meshlite.dev/internal/tlsconf"
 	"meshlite.dev/internal/version"
@@ -46,6 +48,7 @@ type app struct {
 	builder  *builder
 	lastGood *lastGood
 	xds      *xdsRole
+	status   *report.Reporter
 	latch    *readiness.Latch
 	hub      *admin.Hub
 	handler  http.Handler
@@ -54,13 +57,17 @@ type app struct {
 	log      *slog.Logger
 }
 
-func assemble(ctx context.Context, cfg Config, o options, state store.Store, log *slog.Logger) (*app, error) {
+func assemble(ctx context.Context, cfg Config, o options, state *storefile.Store, log *slog.Logger) (*app, error) {
 	a := &app{inbox: newInbox(), hub: admin.NewHub(nil), reload: map[string]*tlsconf.Reloader{}, log: log}
 	kept, err := a.openCatalog(ctx, cfg, state)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.openPolicies(cfg, state); err != nil {
+	shared, err := openShared(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.openPolicies(cfg, state, shared); err != nil {
 		return nil, err
 	}
 	if err := a.openTLS(cfg); err != nil {
@@ -79,7 +86,11 @@ func assemble(ctx context.Context, cfg Config, o options, state store.Store, log
 		creds = credentials.NewTLS(r.TLS("h2"))
 	}
 	admit := admission{matchCertificate: cfg.XDSClientCA != "", expired: expiry(a.catalog, kept)}
-	a.xds = newXDS(a.view, messages, creds, admit, admin.Observers{meter, a.hub.Observer()}, log)
+	observers := admin.Observers{meter, a.hub.Observer(), report.Observer(func() *report.Reporter { return a.status })}
+	a.xds = newXDS(a.view, messages, creds, admit, observers, log)
+	if err := a.openStatus(cfg, state, shared); err != nil {
+		return nil, err
+	}
 	a.builder = newBuilder(a.inbox, cfg.RootNamespace, messages, a.xds.store.Apply, meter.Built, log)
 	a.builder.changed = a.tell
 	if err := a.openAdmin(cfg, messages, metrics.Handler(registry)); err != nil {
@@ -116,13 +127,26 @@ func (a *app) openCatalog(ctx context.Context, cfg Config, state store.Store) (k
 	return kept, err
 }
 
-func (a *app) openPolicies(cfg Config, state store.Store) error {
+// openShared makes the store of all replicas; nil where the state file is all
+// there is.
+func openShared(cfg Config, log *slog.Logger) (*storekv.Store, error) {
+	if cfg.store() != "consul" {
+		return nil, nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		name = "" // it only names us to people
+	}
+	shared, err := storekv.New(storekv.Config{Addr: cfg.Consul.Addr, Name: name, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("--store consul: %w", err)
+	}
+	return shared, nil
+}
+
+func (a *app) openPolicies(cfg Config, state store.Store, shared *storekv.Store) error {
 	a.policies = &policies{keeper: revision.New(state), put: a.onRevision, log: a.log}
-	if cfg.store() == "consul" {
-		shared, err := storekv.New(storekv.Config{Addr: cfg.Consul.Addr})
-		if err != nil {
-			return fmt.Errorf("--store consul: %w", err)
-		}
+	if shared != nil {
 		a.policies.keeper, a.policies.local = revision.New(shared), revision.New(state)
 	}
 	timing := gather.Timing{Quiet: max(cfg.PolicyQuiet, time.Millisecond)}
@@ -178,6 +202,7 @@ func (a *app) openAdmin(cfg Config, messages resource.Config, scrape http.Handle
 			return rs
 		},
 		Compile: compile.Config{RootNamespace: cfg.RootNamespace}, Messages: messages, Subscribed: a.xds.streams.Subscribed,
+		Status: func(k policy.Key) (policy.Status, bool) { return a.status.Statuses().Of(k) }, Reports: func() any { return a.status.Debug() },
 		Carrier: a.policies.carrier, Writer: a.policies.writer,
 		Checks: a.checks(cfg), Token: token, Pprof: cfg.Pprof, Log: a.log,
 	})
@@ -223,6 +248,13 @@ func (a *app) sources() metrics.Sources {
 				p = v.Revision
 			}
 			return metrics.Policies{Number: p.Number, Documents: len(p.Documents), Refused: len(p.Refused)}
+		},
+		Conditions: func() map[[2]string]int {
+			out := map[[2]string]int{}
+			for c, n := range a.status.Statuses().Counts() {
+				out[[2]string{c.Condition, string(c.Status)}] = n
+			}
+			return out
 		},
 		Edges: func() []load.Edge { return a.xds.loads.Graph(time.Now()) },
 		Loads: func() load.Stats { return a.xds.loads.Stats() },

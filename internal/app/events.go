@@ -28,7 +28,14 @@ func (a *app) onRevision(r policy.Revision) {
 }
 
 // tell passes a published change on to those who watch.
-func (a *app) tell(before, next admin.State) { a.hub.Publish(admin.Changes(before, next)...) }
+func (a *app) tell(before, next admin.State) {
+	a.hub.Publish(admin.Changes(before, next)...)
+	if restated(before, next) {
+		a.status.Documents()
+	} else {
+		a.status.Proxies() // they have something new to fetch
+	}
+}
 
 // view is what is served now; nil before the first publish.
 func (a *app) view() *admin.State { return a.builder.view.Load() }

@@ -109,7 +109,10 @@ func awaited(p adminapi.Policy, condition string, d *policy.Document) (string, e
 		switch {
 		case name != policy.ConditionAccepted && neverSent(d):
 			return "", nil
-		case !ok || c.ObservedGeneration != 0 && c.ObservedGeneration < p.Generation || c.Status == "Unknown":
+		case !ok || c.ObservedGeneration != 0 && c.ObservedGeneration < p.Generation:
+			return fmt.Sprintf("%s is not %s yet%s", d.Key, name, because(c)), nil
+		case c.Reason == "NoProxies", c.Reason == "ReadAtStart": // nobody to wait for
+		case c.Status == "Unknown":
 			return fmt.Sprintf("%s is not %s yet%s", d.Key, name, because(c)), nil
 		case c.Status == "True":
 		case name == policy.ConditionAccepted, c.Reason == "RejectedByProxies", c.Reason == "Overridden":

@@ -335,7 +335,7 @@ type Version struct {
 // Event is one line of GET /v1/watch (newline-delimited JSON).
 type Event struct {
 	Time     time.Time `json:"time"`
-	Type     string    `json:"type"` // service.added|changed|removed, policy.revision, proxy.connected|gone, proxy.error, guard.hold|release
+	Type     string    `json:"type"` // service.added|changed|removed, policy.revision|status, proxy.connected|gone, proxy.error, guard.hold|release
 	Service  string    `json:"service,omitempty"`
 	Proxy    string    `json:"proxy,omitempty"`
 	Message  string    `json:"message"`

@@ -28,6 +28,7 @@ func descriptions() map[string]*prometheus.Desc {
 		{"meshlite_policy_revision", "Number of the policy revision in force.", nil},
 		{"meshlite_policy_documents", "Policy documents in force.", nil},
 		{"meshlite_policy_refused_documents", "Policy documents whose newest version was refused.", nil},
+		{"meshlite_policy_condition", "Policy documents by condition (Accepted, ResolvedRefs, Programmed, Enforced) and its status (True, False, Unknown), proxies of all replicas counted.", []string{"condition", "status"}},
 		{"meshlite_findings", "Findings by severity.", []string{"severity"}},
 		{"meshlite_load_report_streams", "Open load report streams.", nil},
 		{"meshlite_load_reports_total", "Load reports received.", nil},

@@ -61,6 +61,9 @@ func sources() metrics.Sources {
 			return []mesh.Finding{{Severity: mesh.Warning}, {Severity: mesh.Warning}, {Severity: mesh.Error}}
 		},
 		Policies: func() metrics.Policies { return metrics.Policies{Number: 12, Documents: 3, Refused: 1} },
+		Conditions: func() map[[2]string]int {
+			return map[[2]string]int{{"Enforced", "True"}: 2, {"Enforced", "False"}: 1}
+		},
 		Edges: func() []load.Edge {
 			return []load.Edge{{From: "web\xff", To: "orders", TotalSuccesses: 10, TotalErrors: 2, TotalDropped: 1, InProgress: 4}}
 		},

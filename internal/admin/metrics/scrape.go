@@ -21,10 +21,12 @@ type Sources struct {
 	Model    func() mesh.Model
 	Findings func() []mesh.Finding
 	Policies func() Policies
-	Edges    func() []load.Edge
-	Loads    func() load.Stats
-	Watches  func() Watches
-	Ready    func() bool
+	// Conditions counts documents by condition and status.
+	Conditions func() map[[2]string]int
+	Edges      func() []load.Edge
+	Loads      func() load.Stats
+	Watches    func() Watches
+	Ready      func() bool
 	// Certificates tells when each listener's certificate ends ("xds",
 	// "admin").
 	Certificates func() map[string]time.Time
@@ -182,6 +184,11 @@ func (s *scrape) collectPolicies(out emitter) {
 		out.gauge("meshlite_policy_revision", float64(p.Number))
 		out.gauge("meshlite_policy_documents", float64(p.Documents))
 		out.gauge("meshlite_policy_refused_documents", float64(p.Refused))
+	}
+	if s.Conditions != nil {
+		for c, n := range s.Conditions() {
+			out.gauge("meshlite_policy_condition", float64(n), c[0], c[1])
+		}
 	}
 	if s.Findings == nil {
 		return

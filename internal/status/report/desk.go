@@ -218,8 +218,9 @@ func (d *desk) lineOf(doc *status.Document, old *line, before policy.Status, now
 }
 
 // statuses lists what is told.
-func (d *desk) statuses() *Statuses {
+func (d *desk) statuses(start time.Time) *Statuses {
 	out := &Statuses{Revision: d.revision.Number, Connected: d.connected, Replicas: 1 + len(d.peers), at: make(map[policy.Key]int, len(d.docs))}
+	out.made = made{start, time.Since(start), d.docs, d.asks, d.own, d.sum, d.told, d.peers}
 	for i := range d.docs {
 		out.at[d.docs[i].Key] = i
 		out.List = append(out.List, d.told[d.docs[i].Key].status)

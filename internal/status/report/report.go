@@ -179,7 +179,7 @@ func (r *Reporter) run(d *desk, found *standing, now time.Time) (waits bool) {
 	}
 	settling := d.survey()
 	waiting := d.tell(now)
-	r.latest.Store(d.statuses())
+	r.latest.Store(d.statuses(now))
 	d.release()
 	poke(r.news)
 	if r.cfg.Board == nil {

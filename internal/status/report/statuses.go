@@ -1,6 +1,11 @@
 package report
 
-import "meshlite.dev/internal/policy"
+import (
+	"time"
+
+	"meshlite.dev/internal/policy"
+	"meshlite.dev/internal/status"
+)
 
 // Statuses is what is told at one moment, immutable.
 type Statuses struct {
@@ -9,7 +14,20 @@ type Statuses struct {
 	Connected int             // proxies of this replica that count
 	Replicas  int             // of which proxies are counted, this one among them
 
-	at map[policy.Key]int
+	at   map[policy.Key]int
+	made made
+}
+
+// made is what statuses are made of, for Debug. Nothing of it changes any more.
+type made struct {
+	at    time.Time
+	took  time.Duration
+	docs  []status.Document
+	asks  []status.Ask
+	own   []status.Uptake
+	sum   map[status.Ask]status.Uptake
+	told  map[policy.Key]*line
+	peers map[string]status.Note
 }
 
 // Of returns the status of a document; nil receivers know none.
