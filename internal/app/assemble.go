@@ -24,14 +24,10 @@ import (
 	"meshlite.dev/internal/compile"
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/policy"
-	policyfile "meshlite.dev/internal/policy/file"
-	"meshlite.dev/internal/policy/gather"
-	policykv "meshlite.dev/internal/policy/kv"
 	"meshlite.dev/internal/policy/revision"
 	"meshlite.dev/internal/status/report"
 	"meshlite.dev/internal/store"
 	storefile "meshlite.dev/internal/store/file"
-	storekv "meshlite.dev/internal/store/kv"
 	"meshlite.dev/internal/tlsconf"
 	"meshlite.dev/internal/version"
 	"meshlite.dev/internal/xds/load"
@@ -125,46 +121,6 @@ func (a *app) openCatalog(ctx context.Context, cfg Config, state store.Store) (k
 		a.catalog, err = catalogfile.New(catalogfile.Config{Dir: cfg.CatalogDir, Services: cfg.Services, LastGood: kept, Log: a.log})
 	}
 	return kept, err
-}
-
-// openShared makes the store of all replicas; nil where the state file is all
-// there is.
-func openShared(cfg Config, log *slog.Logger) (*storekv.Store, error) {
-	if cfg.store() != "consul" {
-		return nil, nil
-	}
-	name, err := os.Hostname()
-	if err != nil {
-		name = "" // it only names us to people
-	}
-	shared, err := storekv.New(storekv.Config{Addr: cfg.Consul.Addr, Name: name, Log: log})
-	if err != nil {
-		return nil, fmt.Errorf("--store consul: %w", err)
-	}
-	return shared, nil
-}
-
-func (a *app) openPolicies(cfg Config, state store.Store, shared *storekv.Store) error {
-	a.policies = &policies{keeper: revision.New(state), put: a.onRevision, log: a.log}
-	if shared != nil {
-		a.policies.keeper, a.policies.local = revision.New(shared), revision.New(state)
-	}
-	timing := gather.Timing{Quiet: max(cfg.PolicyQuiet, time.Millisecond)}
-	switch {
-	case cfg.PolicySource == "consul":
-		source, err := policykv.New(policykv.Config{Addr: cfg.Consul.Addr, Timing: timing, Known: a.policies.inForce, Log: a.log})
-		if err != nil {
-			return fmt.Errorf("--policy-source consul: %w", err)
-		}
-		a.policies.source, a.policies.carrier = source, "consul" // written by meshctl, with its user's own token
-	case cfg.PolicyDir != "":
-		source, err := policyfile.New(policyfile.Config{Dir: cfg.PolicyDir, Timing: timing, Known: a.policies.inForce, Log: a.log})
-		if err != nil {
-			return fmt.Errorf("--policy-dir: %w", err)
-		}
-		a.policies.source, a.policies.carrier, a.policies.writer = source, "dir", &policyfile.Writer{Dir: cfg.PolicyDir}
-	}
-	return nil
 }
 
 func (a *app) openTLS(cfg Config) error {

@@ -24,10 +24,11 @@ type Config struct {
 	Services   []string      // services: only these; empty means all
 	DrainGrace time.Duration // drain-grace: how long an instance in maintenance is kept as DRAINING; over 0
 
-	PolicySource  string        // policy-source: dir or consul
+	PolicySource  string        // policy-source: dir, consul or kube
 	PolicyDir     string        // policy-dir: empty means mesh-default alone
 	PolicyQuiet   time.Duration // policy-quiet: edits this close together make one revision; 0 takes each at once
-	RootNamespace string        // root-namespace: may target everything
+	RootNamespace string        // root-namespace: may target everything; revisions are kept there with store kube
+	Kubeconfig    string        // kubeconfig: empty is the pod's own account, else kubectl's rules
 
 	XDSAddr        string // xds-addr
 	AdminAddr      string // admin-addr
@@ -40,7 +41,7 @@ type Config struct {
 	Insecure       bool   // insecure: other addresses than loopback without credentials
 
 	StateDir string // state-dir
-	Store    string // store: file or consul; empty is that of the policy source
+	Store    string // store: file, consul or kube; empty is that of the policy source
 	Roles    []string
 	Egress   resource.Egress // egress: deny or passthrough
 	Pprof    bool            // pprof: /debug/pprof on the admin address
@@ -75,14 +76,17 @@ func (c Config) Validate() error {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	oneOf := func(flag, value string, allowed ...string) {
 		if !slices.Contains(allowed, value) {
-			fault("--%s is %q; use %s", flag, value, strings.Join(allowed, " or "))
+			fault("--%s is %q; use %s", flag, value, list(allowed))
 		}
 	}
 	oneOf("catalog", c.Catalog, "file", "consul")
-	oneOf("policy-source", c.PolicySource, "dir", "consul")
-	oneOf("store", c.store(), "file", "consul")
-	if c.PolicySource == "consul" && c.PolicyDir != "" {
-		fault("--policy-dir is %q and --policy-source consul: policies have one source; leave one of them out", c.PolicyDir)
+	oneOf("policy-source", c.PolicySource, "dir", "consul", "kube")
+	oneOf("store", c.store(), "file", "consul", "kube")
+	if c.PolicySource != "dir" && c.PolicyDir != "" {
+		fault("--policy-dir is %q and --policy-source %s: policies have one source; leave one of them out", c.PolicyDir, c.PolicySource)
+	}
+	if c.Kubeconfig != "" && c.PolicySource != "kube" && c.store() != "kube" {
+		fault("--kubeconfig is %q, and nothing is in Kubernetes; add --policy-source kube, or leave it out", c.Kubeconfig)
 	}
 	oneOf("egress", string(c.Egress), string(resource.Deny), string(resource.Passthrough))
 	oneOf("log-format", c.LogFormat, "text", "json")
@@ -115,8 +119,8 @@ func (c Config) store() string {
 	switch {
 	case c.Store != "":
 		return c.Store
-	case c.PolicySource == "consul":
-		return "consul"
+	case c.PolicySource == "consul", c.PolicySource == "kube":
+		return c.PolicySource
 	}
 	return "file"
 }
@@ -151,6 +155,15 @@ func (c Config) validateTrust() []error {
 		}
 	}
 	return faults
+}
+
+// list writes "a, b or c".
+func list(words []string) string {
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 func isLoopback(addr string) (bool, error) {

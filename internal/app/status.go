@@ -1,22 +1,19 @@
 package app
 
 import (
-	"fmt"
 	"maps"
 
 	"meshlite.dev/internal/admin"
 	"meshlite.dev/internal/compile"
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/policy"
-	policykv "meshlite.dev/internal/policy/kv"
 	"meshlite.dev/internal/status/report"
 	"meshlite.dev/internal/store"
-	storekv "meshlite.dev/internal/store/kv"
 )
 
 // openStatus makes the reporter. state is this process's own store, shared that
 // of all replicas; nil where there is one replica.
-func (a *app) openStatus(cfg Config, state store.Locker, shared *storekv.Store) error {
+func (a *app) openStatus(cfg Config, state store.Locker, shared sharedStore) error {
 	out := report.Config{
 		View: func() (compile.Result, policy.Revision, bool) {
 			s, ok := a.state()
@@ -28,12 +25,9 @@ func (a *app) openStatus(cfg Config, state store.Locker, shared *storekv.Store) 
 	if shared != nil {
 		out.Lock, out.Board = shared, shared
 	}
-	if cfg.PolicySource == "consul" {
-		sink, err := policykv.NewStatusSink(policykv.Config{Addr: cfg.Consul.Addr})
-		if err != nil {
-			return fmt.Errorf("--policy-source consul: %w", err)
-		}
-		out.Sink = sink
+	var err error
+	if out.Sink, err = openSink(cfg, a.log); err != nil {
+		return err
 	}
 	a.status = report.New(out)
 	return nil
