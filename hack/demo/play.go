@@ -27,6 +27,7 @@ func play(s *stage, consul bool) {
 	sc.instanceDies()
 	sc.policyEdited()
 	sc.badPolicy()
+	sc.trafficSplit()
 	sc.controlPlaneKilled()
 }
 
