@@ -140,11 +140,6 @@ func (p *policies) propose(ctx context.Context, proposal policy.Proposal) error 
 	if err != nil {
 		return fmt.Errorf("take over the policies: %w", err)
 	}
-	if p.local != nil {
-		if err := p.local.Copy(ctx, rev); err != nil {
-			p.log.ErrorContext(ctx, "the revision in force is not copied to disk", "err", err)
-		}
-	}
 	for _, r := range rev.Refused {
 		for _, f := range r.Faults {
 			p.log.WarnContext(ctx, "policy refused; its last good version stays", "origin", r.Source, "policy", r.Key.String(), "path", f.Path, "err", f.Reason)
@@ -152,5 +147,21 @@ func (p *policies) propose(ctx context.Context, proposal policy.Proposal) error 
 	}
 	p.log.InfoContext(ctx, "policies in force", "revision", rev.Number, "hash", rev.Hash, "documents", len(rev.Documents), "changed", len(rev.Changed), "refused", len(rev.Refused))
 	p.use(rev)
+	p.tidy(ctx, rev)
 	return nil
+}
+
+// tidy copies what is in force to disk and removes what is long out of force.
+// Neither keeps a change from the proxies.
+func (p *policies) tidy(ctx context.Context, rev policy.Revision) {
+	if p.local != nil {
+		if err := p.local.Copy(ctx, rev); err != nil {
+			p.log.ErrorContext(ctx, "the revision in force is not copied to disk", "err", err)
+		} else if err := p.local.Sweep(ctx); err != nil {
+			p.log.WarnContext(ctx, "old revisions on disk are not removed", "err", err)
+		}
+	}
+	if err := p.keeper.Sweep(ctx); err != nil {
+		p.log.WarnContext(ctx, "old revisions are not removed", "err", err)
+	}
 }

@@ -1,7 +1,7 @@
 // Package store is the small compare-and-set port under everything that must
 // survive a restart: the policy revision in force, the pointer to it, the last
-// known good catalog. Backends: file (one state.json) and mem; storetest holds
-// the contract that all pass.
+// known good catalog. Backends: file (one state.json), kv (Consul), kube and mem;
+// storetest holds the contract that all pass.
 package store
 
 import (
@@ -40,10 +40,17 @@ type Store interface {
 	Get(ctx context.Context, key string) (Entry, error)
 	// List returns the entries whose keys start with prefix, sorted by key.
 	List(ctx context.Context, prefix string) ([]Entry, error)
-	// Commit applies all ops or none, durably before it returns. A backend
-	// without transactions (kube) may leave unchecked puts behind when it is cut
-	// short, and takes one checked op at most, which comes after them: values
-	// named by their content and one pointer to them stay whole all the same.
+	// Commit applies all ops or none, durably before it returns. Every put gives
+	// its key a new version, also with the value that it has.
+	//
+	// A backend whose transactions do not take that much (Consul beyond 120
+	// operations or 350 KiB; Kubernetes takes one key) compares the versions of
+	// all checked ops first, and then keeps this order: puts without a check in
+	// the order of ops, checked ops, deletes without a check. A conflict, a fault
+	// or a crash on the way leaves what was done before it. So put without a
+	// check, beside a checked op, only what means nothing until that op points
+	// to it, such as immutable values under the hash of their content; and name
+	// the pointer last.
 	Commit(ctx context.Context, ops ...Op) error
 }
 

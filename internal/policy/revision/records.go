@@ -2,78 +2,166 @@ package revision
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"meshlite.dev/internal/policy"
+	"meshlite.dev/internal/policy/v1alpha1"
 	"meshlite.dev/internal/store"
 )
 
+// base is a revision as the store holds it.
+type base struct {
+	revision policy.Revision
+	stored   map[string]*policy.Document // by the hash that each document stands under
+}
+
+func newBase(rev policy.Revision) base {
+	b := base{rev, make(map[string]*policy.Document, len(rev.Documents))}
+	for _, d := range rev.Documents {
+		b.stored[d.Hash] = d
+	}
+	return b
+}
+
 // read returns the revision that the pointer names, and the pointer's entry.
-func (k *Keeper) read(ctx context.Context) (policy.Revision, store.Entry, bool, error) {
-	entry, err := k.store.Get(ctx, pointerKey)
-	if errors.Is(err, store.ErrNotFound) {
-		return policy.Revision{}, store.Entry{}, false, nil
-	}
-	if err != nil {
-		return policy.Revision{}, entry, false, fmt.Errorf("read the pointer of the revision: %w", err)
-	}
-	var p pointer
-	if err := json.Unmarshal(entry.Value, &p); err != nil {
-		return policy.Revision{}, entry, false, fmt.Errorf("read the pointer of the revision: %w", err)
-	}
-	rev, err := k.revision(ctx, p)
-	return rev, entry, err == nil, err
-}
-
-func (k *Keeper) revision(ctx context.Context, p pointer) (policy.Revision, error) {
-	raw, err := k.store.Get(ctx, revisionPrefix+p.Hash)
-	if err != nil {
-		return policy.Revision{}, fmt.Errorf("read revision %d (%s): %w", p.Number, p.Hash, err)
-	}
-	var rec revisionRecord
-	if err := json.Unmarshal(raw.Value, &rec); err != nil {
-		return policy.Revision{}, fmt.Errorf("read revision %d (%s): %w", p.Number, p.Hash, err)
-	}
-	rev := policy.Revision{Hash: p.Hash, Number: p.Number}
-	for _, pin := range rec.Pins {
-		d, err := k.document(ctx, pin)
-		if err != nil {
-			return policy.Revision{}, fmt.Errorf("read revision %d (%s): %s %s/%s: %w", p.Number, p.Hash, pin.Kind, pin.Namespace, pin.Name, err)
+// What is known already is not read again: it never changes.
+func (k *Keeper) read(ctx context.Context) (b base, entry store.Entry, ok bool, err error) {
+	for last := uint64(0); ; last = entry.Version {
+		entry, err = k.store.Get(ctx, PointerKey)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return base{}, store.Entry{}, false, nil
+		case err != nil:
+			return base{}, entry, false, fmt.Errorf("read the pointer of the revision: %w", err)
 		}
-		rev.Documents = append(rev.Documents, d)
+		b, err = k.follow(ctx, entry)
+		// A revision that others replaced meanwhile may be gone half-way.
+		if err == nil || !errors.Is(err, store.ErrNotFound) || entry.Version == last {
+			return b, entry, err == nil, err
+		}
 	}
-	rev.Changed = changed(policy.Revision{}, rev)
-	return rev, nil
 }
 
-func (k *Keeper) document(ctx context.Context, p pin) (*policy.Document, error) {
-	raw, err := k.store.Get(ctx, documentPrefix+p.Document)
-	if err != nil {
-		return nil, err
+func (k *Keeper) follow(ctx context.Context, pointer store.Entry) (base, error) {
+	var p v1alpha1.PolicyRolloutSpec
+	if err := json.Unmarshal(pointer.Value, &p); err != nil {
+		return base{}, fmt.Errorf("read the pointer of the revision: %w", err)
 	}
-	var rec documentRecord
+	if p.Hash != k.known.revision.Hash {
+		known, err := k.revision(ctx, p.Hash)
+		if err != nil {
+			return base{}, fmt.Errorf("read revision %d (%s): %w", p.Number, p.Hash, err)
+		}
+		k.known = known
+	}
+	k.known.revision.Number = p.Number
+	return k.known, nil
+}
+
+func (k *Keeper) revision(ctx context.Context, hash string) (base, error) {
+	raw, err := k.store.Get(ctx, RevisionPrefix+hash)
+	if err != nil {
+		return base{}, err
+	}
+	var rec v1alpha1.PolicyRolloutSpec
 	if err := json.Unmarshal(raw.Value, &rec); err != nil {
+		return base{}, err
+	}
+	values, err := k.values(ctx, rec.Pins)
+	if err != nil {
+		return base{}, err
+	}
+	b := base{policy.Revision{Hash: hash}, map[string]*policy.Document{}}
+	for _, pin := range rec.Pins {
+		d, err := k.document(ctx, pin, values)
+		if err != nil {
+			return base{}, fmt.Errorf("%s %s/%s: %w", pin.Kind, pin.Namespace, pin.Name, err)
+		}
+		b.revision.Documents = append(b.revision.Documents, d)
+		b.stored[pin.Document] = d
+	}
+	return b, nil
+}
+
+// fewDocuments are read one by one; more are listed.
+const fewDocuments = 16
+
+// values lists the documents where many of pins are not known yet.
+func (k *Keeper) values(ctx context.Context, pins []v1alpha1.Pin) (map[string][]byte, error) {
+	unknown := 0
+	for _, p := range pins {
+		if k.known.stored[p.Document] == nil {
+			unknown++
+		}
+	}
+	if unknown <= fewDocuments {
+		return nil, nil
+	}
+	entries, err := k.store.List(ctx, DocumentPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("list documents: %w", err)
+	}
+	out := make(map[string][]byte, len(entries))
+	for _, e := range entries {
+		out[e.Key[len(DocumentPrefix):]] = e.Value
+	}
+	return out, nil
+}
+
+func (k *Keeper) document(ctx context.Context, pin v1alpha1.Pin, values map[string][]byte) (*policy.Document, error) {
+	if d := k.known.stored[pin.Document]; d != nil && d.Key == (policy.Key{Kind: pin.Kind, Namespace: pin.Namespace, Name: pin.Name}) {
+		if d.Generation == pin.Generation {
+			return d, nil
+		}
+		next := *d
+		next.Generation = pin.Generation
+		return &next, nil
+	}
+	value, ok := values[pin.Document]
+	if !ok {
+		e, err := k.store.Get(ctx, DocumentPrefix+pin.Document)
+		if err != nil {
+			return nil, err
+		}
+		value = e.Value
+	}
+	var rec v1alpha1.PolicyRevisionSpec
+	if err := json.Unmarshal(value, &rec); err != nil {
 		return nil, err
 	}
-	d, err := k.decode(rec.Source, rec.Document)
+	d, err := k.decode(rec.Source, rec.Document.Raw)
 	if err != nil {
 		return nil, err
 	}
-	d.Generation = p.Generation
+	// An earlier release may have had another canonical form.
+	if sum := sha256.Sum256(rec.Document.Raw); d.Hash != pin.Document && hex.EncodeToString(sum[:]) != pin.Document {
+		return nil, fmt.Errorf("what is stored under %s is another document: it was edited", pin.Document)
+	}
+	d.Generation = pin.Generation
 	return d, nil
 }
 
-// records are the writes of a revision, the pointer last. Documents that the
-// stored revision before holds too stand already.
-func records(rev, before policy.Revision) ([]store.Op, error) {
-	stored := map[string]bool{}
-	for _, d := range before.Documents {
-		stored[d.Hash] = true
+// records are the writes of a revision: the set first, so that nobody takes its
+// documents for garbage, and the pointer last. Documents that stored names are
+// there already.
+func records(rev policy.Revision, stored map[string]*policy.Document) ([]store.Op, error) {
+	set := v1alpha1.PolicyRolloutSpec{Number: rev.Number, Documents: len(rev.Documents)}
+	documents := map[string]v1alpha1.PolicyRevisionSpec{}
+	for _, d := range rev.Documents {
+		set.Pins = append(set.Pins, v1alpha1.Pin{Kind: d.Kind, Namespace: d.Namespace, Name: d.Name, Generation: d.Generation, Document: d.Hash})
+		if stored[d.Hash] == nil {
+			documents[d.Hash] = v1alpha1.PolicyRevisionSpec{
+				Kind: d.Kind, Namespace: d.Namespace, Name: d.Name, Generation: d.Generation,
+				Source: d.Source, Document: runtime.RawExtension{Raw: d.Canonical},
+			}
+		}
 	}
-	var rec revisionRecord
 	var ops []store.Op
 	put := func(key string, v any) error {
 		raw, err := json.Marshal(v)
@@ -83,54 +171,13 @@ func records(rev, before policy.Revision) ([]store.Op, error) {
 		ops = append(ops, store.Op{Key: key, Value: raw})
 		return nil
 	}
-	var errs []error
+	errs := []error{put(RevisionPrefix+rev.Hash, set)}
 	for _, d := range rev.Documents {
-		rec.Pins = append(rec.Pins, pin{Kind: d.Kind, Namespace: d.Namespace, Name: d.Name, Generation: d.Generation, Document: d.Hash})
-		if stored[d.Hash] {
-			continue
+		if spec, ok := documents[d.Hash]; ok {
+			errs = append(errs, put(DocumentPrefix+d.Hash, spec))
+			delete(documents, d.Hash)
 		}
-		errs = append(errs, put(documentPrefix+d.Hash, documentRecord{Source: d.Source, Document: d.Canonical}))
 	}
-	errs = append(errs,
-		put(revisionPrefix+rev.Hash, rec),
-		put(pointerKey, pointer{Hash: rev.Hash, Number: rev.Number, Builder: Builder}))
+	errs = append(errs, put(PointerKey, v1alpha1.PolicyRolloutSpec{Hash: rev.Hash, Number: rev.Number, Builder: Builder, Documents: len(rev.Documents)}))
 	return ops, errors.Join(errs...)
-}
-
-// garbage removes revisions beyond the newest keptRevisions, and the documents
-// that only they name.
-func (k *Keeper) garbage(ctx context.Context, next policy.Revision) ([]store.Op, error) {
-	revisions, err := k.store.List(ctx, revisionPrefix)
-	if err != nil {
-		return nil, fmt.Errorf("list revisions: %w", err)
-	}
-	slices.SortFunc(revisions, func(a, b store.Entry) int { return int(int64(b.Version) - int64(a.Version)) }) // newest first
-	needed := map[string]bool{}
-	for _, d := range next.Documents {
-		needed[documentPrefix+d.Hash] = true
-	}
-	var ops []store.Op
-	for i, r := range revisions {
-		if i >= keptRevisions-1 && r.Key != revisionPrefix+next.Hash {
-			ops = append(ops, store.Op{Key: r.Key})
-			continue
-		}
-		var rec revisionRecord
-		if err := json.Unmarshal(r.Value, &rec); err != nil {
-			return nil, fmt.Errorf("read %s: %w", r.Key, err)
-		}
-		for _, p := range rec.Pins {
-			needed[documentPrefix+p.Document] = true
-		}
-	}
-	documents, err := k.store.List(ctx, documentPrefix)
-	if err != nil {
-		return nil, fmt.Errorf("list documents: %w", err)
-	}
-	for _, d := range documents {
-		if !needed[d.Key] {
-			ops = append(ops, store.Op{Key: d.Key})
-		}
-	}
-	return ops, nil
 }

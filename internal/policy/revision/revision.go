@@ -4,18 +4,18 @@
 // one pointer by compare-and-set. A restart at any moment finds exactly one
 // revision in force, complete.
 //
-// Keys in the store:
+// Keys in the store, with the specs of package v1alpha1 as their values; in
+// Kubernetes they are objects of these kinds:
 //
-//	documents/<hash>   one version of a document: {"source", "document"}
-//	revisions/<hash>   a revision: {"pins": [{kind, namespace, name, generation, document}]}
-//	revision           the pointer: {"hash", "number", "builder"}
+//	documents/<hash>   PolicyRevisionSpec: one version of a document
+//	revisions/<hash>   PolicyRolloutSpec with pins: a revision
+//	revision           PolicyRolloutSpec with hash: the pointer
 package revision
 
 import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,13 +30,14 @@ import (
 // part of the pointer, so that replicas of two releases can tell each other's.
 const Builder = "1"
 
+// Keys in the store.
 const (
-	pointerKey     = "revision"
-	revisionPrefix = "revisions/"
-	documentPrefix = "documents/"
-	keptRevisions  = 10 // older ones are removed
-	maxTries       = 10 // of a lost compare-and-set
+	PointerKey     = "revision"
+	RevisionPrefix = "revisions/"
+	DocumentPrefix = "documents/"
 )
+
+const maxTries = 10 // of a lost compare-and-set
 
 // Keeper owns the revision in force. Its methods may be called by any
 // goroutine, one at a time does the work.
@@ -45,34 +46,15 @@ type Keeper struct {
 	decode func(source string, canonical []byte) (*policy.Document, error)
 
 	mu      sync.Mutex
-	current policy.Revision
+	current policy.Revision // given to the caller last
 	loaded  bool
+	known   base // what the pointer named when it was last read or moved
+	unswept int  // revisions that were stored since the last sweep
 }
 
 // New returns a keeper over s. It reads nothing yet.
-func New(s store.Store) *Keeper { return &Keeper{store: s, decode: policy.DecodeCanonical} }
-
-type pointer struct {
-	Hash    string `json:"hash"`
-	Number  uint64 `json:"number"`
-	Builder string `json:"builder"`
-}
-
-type pin struct {
-	Kind       string `json:"kind"`
-	Namespace  string `json:"namespace"`
-	Name       string `json:"name"`
-	Generation int64  `json:"generation"`
-	Document   string `json:"document"` // hash
-}
-
-type revisionRecord struct {
-	Pins []pin `json:"pins"`
-}
-
-type documentRecord struct {
-	Source   string          `json:"source"`
-	Document json.RawMessage `json:"document"` // canonical
+func New(s store.Store) *Keeper {
+	return &Keeper{store: s, decode: policy.DecodeCanonical, unswept: sweepEvery}
 }
 
 // Load returns the revision in force; ok is false when none was ever stored.
@@ -81,10 +63,12 @@ type documentRecord struct {
 func (k *Keeper) Load(ctx context.Context) (rev policy.Revision, ok bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	rev, _, ok, err = k.read(ctx)
+	b, _, ok, err := k.read(ctx)
 	if err != nil || !ok {
 		return policy.Revision{}, false, err
 	}
+	rev = b.revision
+	rev.Changed, rev.Refused = changed(policy.Revision{}, rev), nil
 	k.current, k.loaded = rev, true
 	return rev, true, nil
 }
@@ -106,10 +90,11 @@ func (k *Keeper) Propose(ctx context.Context, p policy.Proposal) (policy.Revisio
 }
 
 func (k *Keeper) try(ctx context.Context, p policy.Proposal) (policy.Revision, error) {
-	before, entry, ok, err := k.read(ctx)
+	stored, entry, ok, err := k.read(ctx)
 	if err != nil {
 		return policy.Revision{}, err
 	}
+	before := stored.revision
 	next := Decide(before, p)
 	next.Changed = changed(k.seen(), next)
 	if ok && next.Hash == before.Hash {
@@ -118,19 +103,16 @@ func (k *Keeper) try(ctx context.Context, p policy.Proposal) (policy.Revision, e
 		return next, nil
 	}
 	next.Number = before.Number + 1
-	ops, err := records(next, before)
+	ops, err := records(next, stored.stored)
 	if err != nil {
 		return policy.Revision{}, err
 	}
 	ops[len(ops)-1].Check, ops[len(ops)-1].IfVersion = true, entry.Version
-	stale, err := k.garbage(ctx, next)
-	if err != nil {
-		return policy.Revision{}, err
-	}
-	if err := k.store.Commit(ctx, append(stale, ops...)...); err != nil {
+	if err := k.store.Commit(ctx, ops...); err != nil {
 		return policy.Revision{}, fmt.Errorf("store revision %d: %w", next.Number, err)
 	}
-	k.current, k.loaded = next, true
+	k.current, k.loaded, k.known = next, true, newBase(next)
+	k.unswept++
 	return next, nil
 }
 
@@ -139,17 +121,15 @@ func (k *Keeper) try(ctx context.Context, p policy.Proposal) (policy.Revision, e
 func (k *Keeper) Copy(ctx context.Context, rev policy.Revision) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	ops, err := records(rev, policy.Revision{})
+	ops, err := records(rev, nil)
 	if err != nil {
 		return err
 	}
-	stale, err := k.garbage(ctx, rev)
-	if err != nil {
-		return err
-	}
-	if err := k.store.Commit(ctx, append(stale, ops...)...); err != nil {
+	if err := k.store.Commit(ctx, ops...); err != nil {
 		return fmt.Errorf("copy revision %d: %w", rev.Number, err)
 	}
+	k.known = newBase(rev)
+	k.unswept++
 	return nil
 }
 
@@ -188,15 +168,18 @@ func Decide(before policy.Revision, p policy.Proposal) policy.Revision {
 	return next
 }
 
+// version gives d its generation: the carrier's own where it has one, else a
+// count of the changes.
 func version(old, d *policy.Document) *policy.Document {
 	next := *d
 	switch {
+	case d.Generation > 0:
 	case old == nil:
-		next.Generation = max(d.Generation, 1)
+		next.Generation = 1
 	case old.Hash == d.Hash:
 		next.Generation = old.Generation
 	default:
-		next.Generation = max(d.Generation, old.Generation+1)
+		next.Generation = old.Generation + 1
 	}
 	return &next
 }

@@ -21,11 +21,11 @@ type fence struct {
 func (f fence) Commit(ctx context.Context, ops ...store.Op) (uint64, error) {
 	all := api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVCheckSession, Key: f.key, Session: f.session}}}
 	for _, op := range ops {
-		t, err := f.store.op(op)
+		t, err := f.store.ops(op)
 		if err != nil {
 			return 0, err
 		}
-		all = append(all, t)
+		all = append(all, t...)
 	}
 	if len(all) > maxOps || size(all) > maxBytes {
 		return 0, fmt.Errorf("commit to Consul: %d operations, %d bytes; a transaction takes %d and %d", len(all), size(all), maxOps, maxBytes)

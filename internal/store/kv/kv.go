@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -40,9 +41,7 @@ type Config struct {
 	Log         *slog.Logger // of locks that cannot be had; nil is silent
 }
 
-// Store implements store.Store. A commit of more operations than fit one
-// transaction writes those without a check first: they may stay when the
-// checked ones conflict.
+// Store implements store.Store.
 type Store struct {
 	kv       *api.KV
 	txn      *api.Txn
@@ -128,34 +127,69 @@ func (s *Store) entry(p *api.KVPair) (store.Entry, error) {
 
 // Commit implements store.Store.
 func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
-	var checked, free api.TxnOps
+	var puts, checked, deletes api.TxnOps
 	for _, op := range ops {
-		t, err := s.op(op)
-		if err != nil {
+		t, err := s.ops(op)
+		switch {
+		case err != nil:
 			return err
-		}
-		if op.Check {
-			checked = append(checked, t)
-		} else {
-			free = append(free, t)
+		case op.Check:
+			checked = append(checked, t...)
+		case op.Value == nil:
+			deletes = append(deletes, t...)
+		default:
+			puts = append(puts, t...)
 		}
 	}
 	if len(checked) > maxOps {
-		return fmt.Errorf("commit to Consul: %d checked keys; a transaction takes %d", len(checked), maxOps)
+		return fmt.Errorf("commit to Consul: %d operations on checked keys; a transaction takes %d", len(checked), maxOps)
 	}
-	for size(free)+size(checked) > maxBytes || len(free)+len(checked) > maxOps {
-		n := fitting(free)
-		if n == 0 {
-			break // what is left is the checked ones' own size: Consul tells
+	all := slices.Concat(puts, checked, deletes)
+	if fits(all) {
+		_, err := s.transact(ctx, all)
+		return err
+	}
+	if err := s.compare(ctx, ops); err != nil {
+		return err
+	}
+	if err := s.inParts(ctx, puts); err != nil {
+		return err
+	}
+	if _, err := s.transact(ctx, checked); err != nil { // where it is too large Consul tells
+		return err
+	}
+	return s.inParts(ctx, deletes)
+}
+
+// compare answers ErrConflict where a checked op would.
+func (s *Store) compare(ctx context.Context, ops []store.Op) error {
+	for _, op := range ops {
+		if !op.Check {
+			continue
 		}
-		if _, err := s.transact(ctx, free[:n]); err != nil {
+		e, err := s.Get(ctx, op.Key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		free = free[n:]
+		if e.Version != op.IfVersion {
+			return store.ErrConflict
+		}
 	}
-	_, err := s.transact(ctx, append(free, checked...))
-	return err
+	return nil
 }
+
+func (s *Store) inParts(ctx context.Context, ops api.TxnOps) error {
+	for len(ops) > 0 {
+		n := fitting(ops)
+		if _, err := s.transact(ctx, ops[:n]); err != nil {
+			return err
+		}
+		ops = ops[n:]
+	}
+	return nil
+}
+
+func fits(ops api.TxnOps) bool { return len(ops) <= maxOps && size(ops) <= maxBytes }
 
 func size(ops api.TxnOps) (n int) {
 	for _, o := range ops {
@@ -174,25 +208,36 @@ func fitting(ops api.TxnOps) int {
 	return n
 }
 
-func (s *Store) op(op store.Op) (*api.TxnOp, error) {
-	kv := &api.KVTxnOp{Key: s.prefix + op.Key, Index: op.IfVersion}
+// ops are the operations of one op of ours.
+func (s *Store) ops(op store.Op) (api.TxnOps, error) {
+	kv := api.KVTxnOp{Key: s.prefix + op.Key, Index: op.IfVersion}
+	if op.Value != nil {
+		value, err := zip(op.Value)
+		if err != nil {
+			return nil, err
+		}
+		kv.Value, kv.Flags = value, rand.Uint64() // Consul counts no change where all stays the same
+	}
+	var verbs []api.KVOp
 	switch {
 	case op.Value == nil && op.Check && op.IfVersion == 0:
-		kv.Verb = api.KVCheckNotExists
-	case op.Value == nil && op.Check:
-		kv.Verb = api.KVDeleteCAS
+		verbs = []api.KVOp{api.KVCheckNotExists}
+	case op.Value == nil && op.Check: // the second alone takes a key that is gone for deleted
+		verbs = []api.KVOp{api.KVCheckIndex, api.KVDeleteCAS}
 	case op.Value == nil:
-		kv.Verb = api.KVDelete
+		verbs = []api.KVOp{api.KVDelete}
 	case op.Check:
-		kv.Verb = api.KVCAS // with index 0: the key must not exist
+		verbs = []api.KVOp{api.KVCAS} // with index 0: the key must not exist
 	default:
-		kv.Verb = api.KVSet
+		verbs = []api.KVOp{api.KVSet}
 	}
-	var err error
-	if op.Value != nil {
-		kv.Value, err = zip(op.Value)
+	var out api.TxnOps
+	for _, verb := range verbs {
+		one := kv
+		one.Verb = verb
+		out = append(out, &api.TxnOp{KV: &one})
 	}
-	return &api.TxnOp{KV: kv}, err
+	return out, nil
 }
 
 // transact runs one transaction and returns the index of what it wrote.
@@ -241,7 +286,7 @@ func refusal(ops api.TxnOps, found api.TxnErrors) error {
 }
 
 func conditional(v api.KVOp) bool {
-	return v == api.KVCAS || v == api.KVDeleteCAS || v == api.KVCheckNotExists
+	return v == api.KVCAS || v == api.KVDeleteCAS || v == api.KVCheckNotExists || v == api.KVCheckIndex
 }
 
 // gzipMark begins a stored value that is gzipped; the store's own values are

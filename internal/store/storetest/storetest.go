@@ -26,6 +26,9 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	t.Run("a commit applies all ops or none", func(t *testing.T) { allOrNone(t, open(t)) })
 	t.Run("version 0 demands that the key does not exist", func(t *testing.T) { create(t, open(t)) })
 	t.Run("a deleted key is gone and may be created again", func(t *testing.T) { remove(t, open(t)) })
+	t.Run("a put of the same value gives a new version", func(t *testing.T) { putAgain(t, open(t)) })
+	t.Run("a delete may demand a version", func(t *testing.T) { removeChecked(t, open(t)) })
+	t.Run("a commit may be large", func(t *testing.T) { large(t, open(t)) })
 	t.Run("compare and set loses no increment", func(t *testing.T) { race(t, open(t)) })
 }
 
@@ -81,6 +84,69 @@ func remove(t *testing.T, s store.Store) {
 		t.Fatalf("Get = %v", err)
 	}
 	put(t, s, store.Op{Key: "a", Value: []byte("2"), Check: true})
+}
+
+func putAgain(t *testing.T, s store.Store) {
+	var last uint64
+	for range 3 {
+		put(t, s, store.Op{Key: "a", Value: []byte("1")})
+		e, err := s.Get(t.Context(), "a")
+		if err != nil || e.Version <= last {
+			t.Fatalf("version %d after %d, %v", e.Version, last, err)
+		}
+		last = e.Version
+	}
+}
+
+func removeChecked(t *testing.T, s store.Store) {
+	put(t, s, store.Op{Key: "a", Value: []byte("1")})
+	old, err := s.Get(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, store.Op{Key: "a", Value: []byte("1")})
+	for _, version := range []uint64{0, old.Version} {
+		if err := s.Commit(t.Context(), store.Op{Key: "a", Check: true, IfVersion: version}); !errors.Is(err, store.ErrConflict) {
+			t.Errorf("a delete of version %d = %v, want ErrConflict", version, err)
+		}
+	}
+	now, err := s.Get(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, store.Op{Key: "a", Check: true, IfVersion: now.Version})
+	if err := s.Commit(t.Context(), store.Op{Key: "a", Check: true, IfVersion: now.Version}); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("a second delete = %v, want ErrConflict", err)
+	}
+}
+
+// large is more than one transaction of most backends takes.
+func large(t *testing.T, s store.Store) {
+	const n = 300
+	ops := []store.Op{{Key: "pointer", Value: []byte("1"), Check: true}}
+	for i := range n {
+		ops = append(ops, store.Op{Key: fmt.Sprintf("d/%03d", i), Value: bytes.Repeat([]byte("x"), 2_000)})
+	}
+	put(t, s, ops...)
+	if err := s.Commit(t.Context(), ops...); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("the same again = %v, want ErrConflict", err)
+	}
+	all, err := s.List(t.Context(), "d/")
+	if err != nil || len(all) != n || all[7].Key != "d/007" {
+		t.Fatalf("%d entries, %v", len(all), err)
+	}
+	pointer, err := s.Get(t.Context(), "pointer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ops = []store.Op{{Key: "pointer", Value: []byte("2"), Check: true, IfVersion: pointer.Version}}
+	for _, e := range all {
+		ops = append(ops, store.Op{Key: e.Key})
+	}
+	put(t, s, ops...)
+	if all, err := s.List(t.Context(), "d/"); err != nil || len(all) != 0 {
+		t.Errorf("%d entries are left, %v", len(all), err)
+	}
 }
 
 func race(t *testing.T, s store.Store) {

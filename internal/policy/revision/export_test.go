@@ -1,0 +1,13 @@
+package revision
+
+import (
+	"meshlite.dev/internal/policy"
+	"meshlite.dev/internal/store"
+)
+
+// NewOver is New with a quicker way to decode, for tests that decode a lot.
+func NewOver(s store.Store, decode func(source string, canonical []byte) (*policy.Document, error)) *Keeper {
+	k := New(s)
+	k.decode = decode
+	return k
+}
