@@ -10,8 +10,10 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"meshlite.dev/internal/version"
 )
@@ -81,3 +83,31 @@ func (w *warnings) HandleWarningHeaderWithContext(ctx context.Context, _ int, _,
 		w.log.WarnContext(ctx, "the Kubernetes API warns", "warning", text)
 	}
 }
+
+// WithLog lets client-go log what it does to log, for debugging alone: its
+// users tell of what matters.
+func WithLog(ctx context.Context, log *slog.Logger) context.Context {
+	return klog.NewContext(ctx, logr.FromSlogHandler(debugging{log.Handler()}))
+}
+
+// debugging is a handler to which every record is one for debugging.
+type debugging struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (h debugging) Enabled(ctx context.Context, _ slog.Level) bool {
+	return h.Handler.Enabled(ctx, slog.LevelDebug)
+}
+
+// Handle implements slog.Handler.
+func (h debugging) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = slog.LevelDebug
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h debugging) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return debugging{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h debugging) WithGroup(name string) slog.Handler { return debugging{h.Handler.WithGroup(name)} }

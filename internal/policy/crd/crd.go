@@ -10,11 +10,10 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
 
+	"meshlite.dev/internal/kube"
 	"meshlite.dev/internal/policy"
 	"meshlite.dev/internal/policy/gather"
 )
@@ -75,7 +74,7 @@ func (s *Source) Problem() string { return s.gather.Problem() }
 // listed; later ones once edits have been quiet. While the API server is away,
 // or does not serve a kind, what was proposed of it stays.
 func (s *Source) Run(ctx context.Context, propose func(policy.Proposal)) error {
-	ctx, stop := context.WithCancel(klog.NewContext(ctx, logr.FromSlogHandler(s.log.Handler())))
+	ctx, stop := context.WithCancel(kube.WithLog(ctx, s.log))
 	var wg sync.WaitGroup
 	defer func() { stop(); wg.Wait() }()
 	refused := make(chan error, len(resources))

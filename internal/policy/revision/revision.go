@@ -49,7 +49,7 @@ type Keeper struct {
 	current policy.Revision // given to the caller last
 	loaded  bool
 	known   base // what the pointer named when it was last read or moved
-	unswept int  // revisions that were stored since the last sweep
+	unswept int  // writes of revisions since the last sweep
 }
 
 // New returns a keeper over s. It reads nothing yet.
@@ -108,11 +108,11 @@ func (k *Keeper) try(ctx context.Context, p policy.Proposal) (policy.Revision, e
 		return policy.Revision{}, err
 	}
 	ops[len(ops)-1].Check, ops[len(ops)-1].IfVersion = true, entry.Version
+	k.unswept++ // also where it comes to nothing
 	if err := k.store.Commit(ctx, ops...); err != nil {
 		return policy.Revision{}, fmt.Errorf("store revision %d: %w", next.Number, err)
 	}
 	k.current, k.loaded, k.known = next, true, newBase(next)
-	k.unswept++
 	return next, nil
 }
 

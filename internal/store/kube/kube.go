@@ -4,10 +4,10 @@
 // names its key. People read them with kubectl; xds-server alone writes them.
 //
 // Kubernetes has no transaction over several objects. A commit looks at every
-// condition first, then writes what has none, then the one op with a condition,
-// by the API's own compare-and-set, and deletes last. Documents and sets are
-// named by the hash of their content, so what a commit that was cut short leaves
-// behind is garbage and never half of a truth.
+// condition first, then puts what has none, then writes what has one, by the
+// API's own compare-and-set, and deletes last. Documents and sets are named by
+// the hash of their content, so what a commit that was cut short leaves behind
+// is garbage and never half of a truth.
 package kube
 
 import (
@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
@@ -83,43 +84,58 @@ func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
 	return e, nil
 }
 
-// Commit implements store.Store, as far as the package comment says. Ops may
-// have one condition at most.
+// Commit implements store.Store, in the order of the package comment.
 func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
-	var puts, deletes []store.Op
-	var last *store.Op
+	var puts, checked, deletes []store.Op
 	for _, op := range ops {
 		switch {
-		case op.Check && last != nil:
-			return fmt.Errorf("commit to Kubernetes: %s and %s both have a condition; one may", last.Key, op.Key)
 		case op.Check:
-			last = &op
+			checked = append(checked, op)
 		case op.Value == nil:
 			deletes = append(deletes, op)
 		default:
 			puts = append(puts, op)
 		}
 	}
-	if last != nil {
-		if err := s.met(ctx, *last); err != nil {
+	if len(ops) > 1 { // one alone is compared as it is written
+		if err := s.eachOf(ctx, checked, s.met); err != nil {
 			return err
 		}
 	}
-	for _, op := range puts {
-		if err := s.put(ctx, op); err != nil {
+	for len(puts) > 0 {
+		n := 1 // versions of documents stand for themselves: their order is free
+		for n < len(puts) && s.at(puts[0].Key).document() && s.at(puts[n].Key).document() {
+			n++
+		}
+		if err := s.eachOf(ctx, puts[:n], s.put); err != nil {
+			return err
+		}
+		puts = puts[n:]
+	}
+	for _, op := range checked {
+		if err := s.swap(ctx, op); err != nil {
 			return err
 		}
 	}
-	if last != nil {
-		if err := s.swap(ctx, *last); err != nil {
-			return err
-		}
+	return s.eachOf(ctx, deletes, s.delete)
+}
+
+// atOnce is how many calls of one commit run side by side.
+const atOnce = 16
+
+// eachOf does all ops whatever becomes of the others.
+func (s *Store) eachOf(ctx context.Context, ops []store.Op, do func(context.Context, store.Op) error) error {
+	errs := make([]error, len(ops))
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for i, op := range ops {
+		g.Go(func() error {
+			errs[i] = do(ctx, op)
+			return nil
+		})
 	}
-	var faults []error
-	for _, op := range deletes { // what stays is garbage for the next commit
-		faults = append(faults, s.delete(ctx, op))
-	}
-	return errors.Join(faults...)
+	_ = g.Wait() // the functions above return nil
+	return errors.Join(errs...)
 }
 
 // met reports ErrConflict where the condition of op does not hold now.
@@ -135,20 +151,20 @@ func (s *Store) met(ctx context.Context, op store.Op) error {
 }
 
 // put writes a value whatever stands there. A value that another replica writes
-// at the same time is written again.
+// at the same time is written again, and one that stands already is marked: who
+// has taken it for garbage then sees a new version, and lets it be.
 func (s *Store) put(ctx context.Context, op store.Op) error {
+	op.Check, op.IfVersion = true, 0
 	for {
+		err := s.swap(ctx, op)
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
 		e, err := s.Get(ctx, op.Key)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		if err == nil && s.at(op.Key).constant() {
-			return nil // named by its content: it stands already
-		}
-		op.Check, op.IfVersion = true, e.Version
-		if err := s.swap(ctx, op); !errors.Is(err, store.ErrConflict) {
-			return err
-		}
+		op.IfVersion = e.Version
 	}
 }
 
@@ -160,7 +176,7 @@ func (s *Store) swap(ctx context.Context, op store.Op) error {
 	var err error
 	switch {
 	case op.Value == nil && op.IfVersion == 0:
-		return nil // met has seen that there is none
+		return s.met(ctx, op)
 	case op.Value == nil:
 		err = at.delete(ctx, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: version(op.IfVersion)}})
 	case op.IfVersion == 0:

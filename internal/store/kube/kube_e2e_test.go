@@ -151,13 +151,13 @@ func TestPeopleCanReadIt(t *testing.T) {
 	document := `{"apiVersion":"meshlite.dev/v1alpha1","kind":"ResiliencePolicy","metadata":{"name":"orders","namespace":"default"},"spec":{"retry":{"attempts":2},"targetRefs":[{"kind":"Service","name":"orders"}]}}`
 	sum := sha256.Sum256([]byte(document))
 	hash := hex.EncodeToString(sum[:])
-	record := `{"source":"kube:x","document":` + document + `}`
+	record := `{"kind":"ResiliencePolicy","namespace":"default","name":"orders","generation":1,"source":"kube:x","document":` + document + `}`
 	for _, n := range []int{1, 5_000} {
 		var pins []string
 		for i := range n {
 			pins = append(pins, fmt.Sprintf(`{"kind":"ResiliencePolicy","namespace":"default","name":"p%05d","generation":%d,"document":"%s"}`, i, i+1, hash))
 		}
-		set := `{"pins":[` + strings.Join(pins, ",") + `]}`
+		set := fmt.Sprintf(`{"number":%d,"documents":%d,"pins":[%s]}`, n, n, strings.Join(pins, ","))
 		key := fmt.Sprintf("revisions/%064d", n)
 		err := s.Commit(t.Context(), store.Op{Key: "documents/" + hash, Value: []byte(record)}, store.Op{Key: key, Value: []byte(set)},
 			store.Op{Key: "revision", Value: fmt.Appendf(nil, `{"hash":"%064d","number":%d,"builder":"1"}`, n, n)})

@@ -4,15 +4,18 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
+	"meshlite.dev/internal/kube"
 	"meshlite.dev/internal/store"
 )
 
@@ -46,7 +49,7 @@ func (s *Store) hold(ctx context.Context, name string, do func(context.Context))
 	// earlier would let the next holder in.
 	election, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	lease := &watchedLease{Interface: &resourcelock.LeaseLock{
+	lease := &watchedLease{log: s.log, Interface: &resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: s.namespace, Name: "meshlite-" + strings.ReplaceAll(name, "/", "-")},
 		Client:     s.leases,
 		LockConfig: resourcelock.ResourceLockConfig{Identity: identity()},
@@ -76,7 +79,7 @@ func (s *Store) hold(ctx context.Context, name string, do func(context.Context))
 			end() // nothing runs that has to be waited for
 		}
 	})()
-	elector.Run(election)
+	elector.Run(kube.WithLog(election, s.log))
 	if lease.taken.Load() {
 		<-done
 	}
@@ -87,7 +90,22 @@ func (s *Store) hold(ctx context.Context, name string, do func(context.Context))
 // exactly when the elector calls OnStartedLeading.
 type watchedLease struct {
 	resourcelock.Interface
+	log   *slog.Logger
+	told  string // the fault that was logged
 	taken atomic.Bool
+}
+
+// Get implements resourcelock.Interface.
+func (l *watchedLease) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	r, raw, err := l.Interface.Get(ctx)
+	switch {
+	case err == nil || apierrors.IsNotFound(err):
+		l.told = ""
+	case ctx.Err() == nil && err.Error() != l.told:
+		l.told = err.Error()
+		l.log.WarnContext(ctx, "a lock can be neither had nor kept; trying again", "lock", l.Describe(), "err", err)
+	}
+	return r, raw, err
 }
 
 // Create implements resourcelock.Interface.

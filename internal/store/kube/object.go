@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,19 +11,27 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
+	keys "meshlite.dev/internal/policy/revision"
 	"meshlite.dev/internal/policy/v1alpha1"
 	"meshlite.dev/internal/store"
 )
 
-// Keys that have objects of their own; they are those of policy/revision.
+// Keys that have objects of their own.
 const (
-	documentPrefix = "documents/"
-	setPrefix      = "revisions/"
-	pointerKey     = "revision"
+	documentPrefix = keys.DocumentPrefix
+	setPrefix      = keys.RevisionPrefix
+	pointerKey     = keys.PointerKey
 	pointerName    = "current"
 )
+
+// writtenAnnotation is another one after each write: the API gives no new
+// version to an object that stays the same.
+const writtenAnnotation = "meshlite.dev/written"
+
+func meta(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Annotations: map[string]string{writtenAnnotation: rand.Text()[:12]}}
+}
 
 type (
 	revision     v1alpha1.PolicyRevision
@@ -51,9 +60,6 @@ func (s *Store) at(key string) place {
 }
 
 func (p place) document() bool { return strings.HasPrefix(p.key, documentPrefix) }
-
-// constant reports whether the key names its content.
-func (p place) constant() bool { return p.document() || strings.HasPrefix(p.key, setPrefix) }
 
 func (p place) get(ctx context.Context) (store.Entry, error) {
 	if p.document() {
@@ -129,38 +135,16 @@ func entryOf(key string, value []byte, resourceVersion string) (store.Entry, err
 	return store.Entry{Key: key, Value: value, Version: v}, nil
 }
 
-// documentRecord is the value of documents/<hash>.
-type documentRecord struct {
-	Source   string          `json:"source"`
-	Document json.RawMessage `json:"document"`
-}
-
 func revisionOf(name string, value []byte) (*v1alpha1.PolicyRevision, error) {
-	var rec documentRecord
-	if err := json.Unmarshal(value, &rec); err != nil {
+	o := &v1alpha1.PolicyRevision{ObjectMeta: meta(name)}
+	if err := json.Unmarshal(value, &o.Spec); err != nil {
 		return nil, fmt.Errorf("documents/%s: %w", name, err)
 	}
-	var head struct {
-		Kind     string `json:"kind"`
-		Metadata struct {
-			Namespace string `json:"namespace"`
-			Name      string `json:"name"`
-		} `json:"metadata"`
-	}
-	if err := json.Unmarshal(rec.Document, &head); err != nil {
-		return nil, fmt.Errorf("documents/%s: %w", name, err)
-	}
-	return &v1alpha1.PolicyRevision{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: v1alpha1.PolicyRevisionSpec{
-			Kind: head.Kind, Namespace: head.Metadata.Namespace, Name: head.Metadata.Name,
-			Source: rec.Source, Document: runtime.RawExtension{Raw: rec.Document},
-		},
-	}, nil
+	return o, nil
 }
 
 func (o *revision) entry() (store.Entry, error) {
-	value, err := json.Marshal(documentRecord{o.Spec.Source, json.RawMessage(o.Spec.Document.Raw)})
+	value, err := json.Marshal(o.Spec)
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("documents/%s: %w", o.Name, err)
 	}

@@ -9,8 +9,6 @@ import (
 	"io"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"meshlite.dev/internal/policy/v1alpha1"
 	"meshlite.dev/internal/store"
 )
@@ -18,36 +16,20 @@ import (
 // maxPins stand in the clear; more are packed, as an object holds about 1.5 MiB.
 const maxPins = 2000
 
-// setRecord is the value of revisions/<hash>, pointerRecord that of revision.
-type (
-	setRecord struct {
-		Pins []v1alpha1.Pin `json:"pins"`
-	}
-	pointerRecord struct {
-		Hash    string `json:"hash"`
-		Number  uint64 `json:"number"`
-		Builder string `json:"builder"`
-	}
-)
-
+// rolloutOf makes the object of a pointer, of a set, whose pins are packed where
+// they are many, or of any other value.
 func rolloutOf(p place, value []byte) (*v1alpha1.PolicyRollout, error) {
-	o := &v1alpha1.PolicyRollout{ObjectMeta: metav1.ObjectMeta{Name: p.name}}
-	var err error
-	switch {
-	case p.key == pointerKey:
-		var rec pointerRecord
-		err = json.Unmarshal(value, &rec)
-		o.Spec.Hash, o.Spec.Number, o.Spec.Builder = rec.Hash, rec.Number, rec.Builder
-	case strings.HasPrefix(p.key, setPrefix):
-		var rec setRecord
-		err = json.Unmarshal(value, &rec)
-		if o.Spec.Documents = len(rec.Pins); o.Spec.Documents <= maxPins {
-			o.Spec.Pins = rec.Pins
-		} else if err == nil {
-			o.Spec.Packed, err = pack(value)
-		}
-	default:
+	o := &v1alpha1.PolicyRollout{ObjectMeta: meta(p.name)}
+	if p.key != pointerKey && !strings.HasPrefix(p.key, setPrefix) {
 		o.Spec.Key, o.Spec.Value = p.key, value
+		return o, nil
+	}
+	err := json.Unmarshal(value, &o.Spec)
+	if err == nil && len(o.Spec.Pins) > maxPins {
+		if value, err = json.Marshal(o.Spec.Pins); err == nil {
+			o.Spec.Packed, err = pack(value)
+			o.Spec.Pins = nil
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.key, err)
@@ -56,26 +38,34 @@ func rolloutOf(p place, value []byte) (*v1alpha1.PolicyRollout, error) {
 }
 
 func (o *rollout) entry() (store.Entry, error) {
-	var key string
-	var value []byte
-	var err error
-	switch {
-	case o.Name == pointerName:
-		key = pointerKey
-		value, err = json.Marshal(pointerRecord{o.Spec.Hash, o.Spec.Number, o.Spec.Builder})
-	case o.Spec.Key != "":
-		key, value = o.Spec.Key, o.Spec.Value
-	case o.Spec.Packed != nil:
-		key = setPrefix + o.Name
-		value, err = unpack(o.Spec.Packed)
-	default:
-		key = setPrefix + o.Name
-		value, err = json.Marshal(setRecord{o.Spec.Pins})
+	if o.Spec.Key != "" {
+		return entryOf(o.Spec.Key, o.Spec.Value, o.ResourceVersion)
 	}
+	key := setPrefix + o.Name
+	if o.Name == pointerName {
+		key = pointerKey
+	}
+	value, err := o.spec()
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("%s: %w", key, err)
 	}
 	return entryOf(key, value, o.ResourceVersion)
+}
+
+// spec is the value of a set or pointer, unpacked.
+func (o *rollout) spec() ([]byte, error) {
+	spec := o.Spec
+	if spec.Packed != nil {
+		raw, err := unpack(spec.Packed)
+		if err == nil {
+			err = json.Unmarshal(raw, &spec.Pins)
+		}
+		if err != nil {
+			return nil, err
+		}
+		spec.Packed = nil
+	}
+	return json.Marshal(spec)
 }
 
 func pack(value []byte) ([]byte, error) {
