@@ -200,6 +200,10 @@ func TestStatusesAreApplied(t *testing.T) {
 	write(status("ResiliencePolicy", "a", "True"))
 	write(status("ResiliencePolicy", "a", "True"))
 	w.MustKubectl("wait", "--for=condition=Enforced", "--timeout=5s", "rp/a", "tr/a")
+	read, err := sink.ReadStatus(t.Context())
+	if err != nil || len(read) != 2 || read[0].Key.String() != "ResiliencePolicy/default/a" || read[1].Kind != "TrafficRoute" || read[0].InForceGeneration != 1 || len(read[0].Conditions) != 2 {
+		t.Errorf("what stands written is read as %+v, %v", read, err)
+	}
 	var got v1alpha1.ResiliencePolicy
 	if err := json.Unmarshal([]byte(w.MustKubectl("get", "rp", "a", "-o", "json", "--show-managed-fields")), &got); err != nil {
 		t.Fatal(err)
