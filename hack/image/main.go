@@ -12,7 +12,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"log"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,8 +26,6 @@ import (
 )
 
 func main() {
-	log.SetFlags(0)
-	log.SetPrefix("image: ")
 	push := flag.String("push", "", "repository to push to, such as images.example.com/platform")
 	tag := flag.String("tag", version.Number, "tag of the images")
 	out := flag.String("out", filepath.Join("bin", "images"), "folder to write to")
@@ -36,7 +33,8 @@ func main() {
 	envoy := flag.String("envoy", filepath.Join(".tools", "bin", "envoy"), "the Envoy of meshlite-proxy")
 	flag.Parse()
 	if err := run(*push, *tag, *out, *bin, *envoy); err != nil {
-		log.Fatal(err)
+		fmt.Fprintln(os.Stderr, "image:", err)
+		os.Exit(1)
 	}
 }
 

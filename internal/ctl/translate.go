@@ -131,7 +131,8 @@ func (t translating) compile(ctx context.Context, docs []*policy.Document) (comp
 		return compile.Result{}, nil, &exitError{ExitBadInput, fmt.Errorf("read --catalog-dir: %w", err)}
 	}
 	r := compile.Full(cfg, snap, policy.Revision{Documents: docs})
-	return r, r.Findings(), nil
+	findings := r.Findings()
+	return r, findings, nil
 }
 
 // ofCaller keeps the messages that a caller's sidecars get; all for "".

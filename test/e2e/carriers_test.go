@@ -19,7 +19,6 @@ import (
 
 // carrier is one way in which users put policies in force.
 type carrier struct {
-	name  string
 	flags []string
 	put   func(kind, name, text string)
 	drop  func(kind, name string)

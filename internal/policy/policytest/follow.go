@@ -19,7 +19,7 @@ var timing = gather.Timing{Quiet: 300 * time.Millisecond, Confirm: 2 * time.Seco
 const limit = 30 * time.Second
 
 func document(name string, attempts int) string {
-	return fmt.Sprintf("%sspec:\n  targetRefs: [{kind: Service, name: %s}]\n  retry: {attempts: %d}\n", head(policy.KindResiliencePolicy, name), name, attempts)
+	return fmt.Sprintf("%sspec:\n  targetRefs: [{kind: Service, name: %s}]\n  retry: {attempts: %d}\n", head(name), name, attempts)
 }
 
 func key(name string) policy.Key {

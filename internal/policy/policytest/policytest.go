@@ -69,16 +69,16 @@ func empty(t *testing.T, c Carrier) {
 // canonical are documents that say the same in several ways, or hold what a
 // carrier may write in another way.
 var canonical = []string{
-	head("ResiliencePolicy", "plain") + "spec:\n  targetRefs: [{kind: Service, name: plain}]\n  retry: {attempts: 3}\n",
-	head("ResiliencePolicy", "effect") + "spec:\n  effect: enforce\n  targetRefs: [{kind: Service, name: effect}]\n  timeouts: {request: 1m30s, idle: 0s}\n",
-	head("ResiliencePolicy", "shadow") + "spec:\n  effect: shadow\n  targetRefs: [{kind: Service, name: shadow}]\n  limits: {requests: 2147483647}\n",
-	head("ResiliencePolicy", "labelled") + "  labels: {team: shop}\n  annotations: {note: \"<&> \\u00fc\"}\nspec:\n  targetRefs: [{kind: Service, name: labelled}]\n  healthCheck: {type: HTTP, path: '/h?a=1&b=<2>', interval: 5s}\n",
-	head("ResiliencePolicy", "lists") + "spec:\n  targetRefs:\n  - {group: meshlite.dev, kind: Service, name: b}\n  - {kind: Service, name: a}\n  from: [{service: zulu}, {service: yankee}]\n  retry: {retryOn: [reset, connect-failure], statusCodes: [503, 429], methods: []}\n",
-	head("ResiliencePolicy", "strings") + "spec:\n  targetRefs: [{kind: Service, name: strings}]\n  outlierDetection: {successRate: {enabled: false, standardDeviationFactor: '1.9'}}\n  loadBalancing: {type: Maglev, hash: [{cookie: {name: s, ttl: 1h, path: /}}]}\n",
+	head("plain") + "spec:\n  targetRefs: [{kind: Service, name: plain}]\n  retry: {attempts: 3}\n",
+	head("effect") + "spec:\n  effect: enforce\n  targetRefs: [{kind: Service, name: effect}]\n  timeouts: {request: 1m30s, idle: 0s}\n",
+	head("shadow") + "spec:\n  effect: shadow\n  targetRefs: [{kind: Service, name: shadow}]\n  limits: {requests: 2147483647}\n",
+	head("labelled") + "  labels: {team: shop}\n  annotations: {note: \"<&> \\u00fc\"}\nspec:\n  targetRefs: [{kind: Service, name: labelled}]\n  healthCheck: {type: HTTP, path: '/h?a=1&b=<2>', interval: 5s}\n",
+	head("lists") + "spec:\n  targetRefs:\n  - {group: meshlite.dev, kind: Service, name: b}\n  - {kind: Service, name: a}\n  from: [{service: zulu}, {service: yankee}]\n  retry: {retryOn: [reset, connect-failure], statusCodes: [503, 429], methods: []}\n",
+	head("strings") + "spec:\n  targetRefs: [{kind: Service, name: strings}]\n  outlierDetection: {successRate: {enabled: false, standardDeviationFactor: '1.9'}}\n  loadBalancing: {type: Maglev, hash: [{cookie: {name: s, ttl: 1h, path: /}}]}\n",
 }
 
-func head(kind, name string) string {
-	return "apiVersion: meshlite.dev/v1alpha1\nkind: " + kind + "\nmetadata:\n  name: " + name + "\n"
+func head(name string) string {
+	return "apiVersion: meshlite.dev/v1alpha1\nkind: ResiliencePolicy\nmetadata:\n  name: " + name + "\n"
 }
 
 func whole(t *testing.T, c Carrier) {
@@ -126,7 +126,7 @@ func refused(t *testing.T, c Carrier) {
 	c.Put(document("a", 1), document("b", 1))
 	f.until("a=1 b=1")
 	// Each field is as the schema wants it; together they are a contradiction.
-	bad := head("ResiliencePolicy", "a") + "spec:\n  targetRefs: [{kind: Service, name: a}]\n  retry: {perTryTimeout: 5s}\n  timeouts: {request: 3s}\n"
+	bad := head("a") + "spec:\n  targetRefs: [{kind: Service, name: a}]\n  retry: {perTryTimeout: 5s}\n  timeouts: {request: 3s}\n"
 	c.Put(bad, document("b", 2))
 	p := f.until("!a b=2")
 	if fault := p.Refused[0].Faults[0]; fault.Path != "spec.retry.perTryTimeout" || fault.Key.Name != "a" || fault.Source == "" {
