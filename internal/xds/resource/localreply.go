@@ -3,6 +3,7 @@ package resource
 import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 )
 
@@ -48,6 +49,9 @@ func localReplies() *hcmv3.LocalReplyConfig {
 	mappers := []*hcmv3.ResponseMapper{unknownHost()}
 	for _, r := range reasons {
 		mappers = append(mappers, says(hasFlag(r.flag), r.says))
+		if r.flag == "UMSDR" { // a route's own limit sets no flag
+			mappers = append(mappers, says(hasDetails("max_duration_timeout"), r.says))
+		}
 	}
 	// What is left says what Envoy calls it.
 	mappers = append(mappers, says(statusIs(accesslogv3.ComparisonFilter_GE, 400), "envoy details=%RESPONSE_CODE_DETAILS%"))
@@ -79,6 +83,17 @@ func unknownHost() *hcmv3.ResponseMapper {
 func hasFlag(flag string) *accesslogv3.AccessLogFilter {
 	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
 		ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{flag}},
+	}}
+}
+
+// hasDetails looks at Envoy's words for what happened:
+// https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details
+func hasDetails(details string) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{
+		ExtensionFilter: &accesslogv3.ExtensionFilter{
+			Name:       "envoy.access_loggers.extension_filters.cel",
+			ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: pack(&celv3.ExpressionFilter{Expression: `response.code_details == "` + details + `"`})},
+		},
 	}}
 }
 
