@@ -38,9 +38,14 @@ type Config struct {
 	Log      *slog.Logger // nil is silent
 
 	GateDeadline time.Duration // how long a route may wait before it is reported; default 5s
-	SendTimeout  time.Duration // a send that takes longer ends the stream; default 20s
-	Remember     time.Duration // how long a gone proxy stays in the ledger; default 1h
-	DrainPeriod  time.Duration // over which Drain spreads the closing of streams; default 2s
+	// Linger is how long a cluster that is removed stays once no route leads to
+	// it: a request that waits between its route and its cluster, for a delay or
+	// its next try, would be answered 503. Default 30s; below zero: not at all.
+	Linger time.Duration
+
+	SendTimeout time.Duration // a send that takes longer ends the stream; default 20s
+	Remember    time.Duration // how long a gone proxy stays in the ledger; default 1h
+	DrainPeriod time.Duration // over which Drain spreads the closing of streams; default 2s
 
 	BatchBytes int     // a response grows no larger, a single resource apart; default 1 MiB
 	Window     int     // unproven responses a type may have under way on a stream; default 32
@@ -54,6 +59,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		GateDeadline: 5 * time.Second,
+		Linger:       30 * time.Second,
 		SendTimeout:  20 * time.Second,
 		Remember:     time.Hour,
 		DrainPeriod:  2 * time.Second,
@@ -69,6 +75,7 @@ func Default() Config {
 func (c Config) withDefaults() Config {
 	d := Default()
 	or(&c.GateDeadline, d.GateDeadline)
+	or(&c.Linger, d.Linger)
 	or(&c.SendTimeout, d.SendTimeout)
 	or(&c.Remember, d.Remember)
 	or(&c.DrainPeriod, d.DrainPeriod)

@@ -76,10 +76,7 @@ func (st *stream) bring(k cache.Kind, name, v string, asked bool) {
 		return
 	}
 	n := &note{due: true, force: ks.repush || asked && v == ""}
-	if ks.notes == nil {
-		ks.notes = map[string]*note{}
-	}
-	ks.notes[name] = n
+	st.keep(k, name, n)
 	if asked {
 		st.watch.Add(k, name)
 	}
@@ -148,14 +145,13 @@ func (st *stream) unsubscribe(k cache.Kind, names []string) {
 		if n.follow {
 			continue // it had not asked for it
 		}
-		st.assume(k, n, version{})
 		st.watch.Remove(k, name)
 		if st.kinds[k].all {
+			st.assume(k, n, version{})
 			n.due, n.force = true, true
 			continue
 		}
-		st.proxy.release(k, name)
-		st.forget(k, name)
+		st.leave(k, name, n)
 	}
 }
 

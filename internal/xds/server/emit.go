@@ -73,11 +73,19 @@ func (p *plan) remove(k cache.Kind) {
 	st, gone := p.st, p.part[k].gone
 	p.part[k].gone = nil
 	gone = slices.DeleteFunc(gone, func(name string) bool {
+		n := st.kinds[k].notes[name]
 		waits := p.needed(k, name)
-		if waits != "" {
-			p.hold(k, name, st.kinds[k].notes[name], waits)
+		switch {
+		case st.lingering(k, name) && k == cache.EDS:
+			rest(n)
+		case waits != "":
+			p.hold(k, name, n, waits)
+		case k == cache.CDS && p.lingers(n):
+			rest(n)
+		default:
+			return false
 		}
-		return waits != ""
+		return true
 	})
 	for _, name := range gone {
 		n := st.kinds[k].notes[name]

@@ -135,7 +135,7 @@ func (p *plan) hold(k cache.Kind, name string, n *note, waits string) {
 	if n.waits == "" {
 		n.since = p.now
 	}
-	n.waits = waits
+	n.waits, n.lingers = waits, time.Time{}
 	if n.told || p.now.Sub(n.since) < st.srv.cfg.GateDeadline {
 		return
 	}
@@ -158,15 +158,13 @@ func (st *stream) assumeStandIn(p *plan, name string, n *note, i *cache.Item) {
 	n.due, n.waits, n.since, n.told = true, waits, since, true
 }
 
-// watchDeadline sets the timer for the next hold that has to be reported.
+// watchDeadline sets the timer for the next hold that has to be reported, or
+// the next cluster that has lingered.
 func (st *stream) watchDeadline(now time.Time) {
-	if !st.waiting {
-		return
-	}
-	var next time.Duration
+	next := st.nextRested(now)
 	for k := range cache.Kinds {
 		for _, n := range st.kinds[k].notes {
-			if n.waits == "" || n.told {
+			if n.waits == "" || n.told || !st.waiting {
 				continue
 			}
 			if left := max(n.since.Add(st.srv.cfg.GateDeadline).Sub(now), time.Millisecond); next == 0 || left < next {

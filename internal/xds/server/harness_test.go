@@ -75,7 +75,7 @@ func (w *watcher) Acked(_ string, n int, took time.Duration) {
 func newRig(t testing.TB, edit func(*server.Config), sets ...resource.Set) *rig {
 	r := &rig{t: t, store: cache.New(cache.Config{}), seen: &watcher{}}
 	r.cfg = server.Config{
-		Store: r.store, Observer: r.seen,
+		Store: r.store, Observer: r.seen, Linger: -1,
 		Listeners: func(p resource.Profile) []*resource.Resource {
 			out := []*resource.Resource{xdstest.Listener(mesh.OutboundListener, p.OutboundPort)}
 			for _, u := range p.Upstreams {

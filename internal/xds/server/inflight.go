@@ -45,11 +45,13 @@ func (st *stream) answer(k cache.Kind, req *request) {
 		for _, old := range slices.Clone(st.inflight[:at]) {
 			if old.kind == k {
 				st.finish(old)
+				st.heard(old, false)
 				st.acked(old)
 			}
 		}
 	}
 	st.finish(rec)
+	st.heard(rec, req.refused)
 	if req.refused {
 		st.nacked(rec, req.detail)
 	} else {

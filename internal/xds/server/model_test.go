@@ -338,9 +338,10 @@ func needed(r *rig, e *xdstest.Envoy, cluster string) bool {
 func TestP6P7P8RandomHistoriesConverge(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		acts := drawActs(rt)
+		linger := rapid.SampledFrom([]time.Duration{-1, 2 * time.Second, 20 * time.Second}).Draw(rt, "linger")
 		var faults []string
 		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t, func(c *server.Config) { c.Window = 2; c.Synthesize = nil }, []resource.Set{}...)
+			r := newRig(t, func(c *server.Config) { c.Window, c.Synthesize, c.Linger = 2, nil, linger }, []resource.Set{}...)
 			r.store.Apply(nil)
 			f := newFleet(r)
 			defer r.stop()

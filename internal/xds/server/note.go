@@ -49,6 +49,8 @@ type note struct {
 	waits string // what holds it back; "" when nothing does
 	since time.Time
 	told  bool // the deadline passed and was reported
+
+	lingers time.Time // a cluster to be removed: since when nothing leads to it
 }
 
 // current is what the proxy should get under a name by index ix; nil when
@@ -88,12 +90,18 @@ func (st *stream) note(k cache.Kind, name string) *note {
 	n := ks.notes[name]
 	if n == nil {
 		n = &note{have: st.has(k, name)}
-		if ks.notes == nil {
-			ks.notes = map[string]*note{}
-		}
-		ks.notes[name] = n
+		st.keep(k, name, n)
 	}
 	return n
+}
+
+// keep enters the note of a name.
+func (st *stream) keep(k cache.Kind, name string, n *note) {
+	ks := &st.kinds[k]
+	if ks.notes == nil {
+		ks.notes = map[string]*note{}
+	}
+	ks.notes[name] = n
 }
 
 // assume changes what the proxy has.
@@ -116,7 +124,7 @@ func (st *stream) mark(k cache.Kind, name string, force bool) {
 
 // settle takes a note back if the proxy is where the index is.
 func (st *stream) settle(k cache.Kind, name string, n *note) {
-	n.due, n.force, n.waits, n.told = false, false, "", false
+	n.due, n.force, n.waits, n.told, n.lingers = false, false, "", false, time.Time{}
 	cur := st.current(st.seen, k, name)
 	want := ""
 	if cur != nil && cur.State != resource.Withheld && st.covers(k, name) {

@@ -34,6 +34,7 @@ func (st *stream) flush() []*response {
 	p := &plan{st: st, now: time.Now()}
 	st.waiting = false
 
+	p.rested()
 	p.look(cache.CDS)
 	p.emit(cache.CDS)
 	p.look(cache.EDS) // behind its clusters, which may have made it due
@@ -84,7 +85,7 @@ func (p *plan) look(k cache.Kind) {
 	}
 	for _, name := range p.names(k) {
 		n := p.st.kinds[k].notes[name]
-		if n.follow {
+		if n.follow || !p.st.covers(k, name) { // it waits for its scope, or for an answer
 			n.due, n.force = false, false
 			continue
 		}

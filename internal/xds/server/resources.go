@@ -127,6 +127,8 @@ func (st *stream) state(latest *cache.Index, k cache.Kind, name string) (r Resou
 		if cur.State != resource.Normal && acked.id != "" {
 			r.Wanted, r.WantedBody = acked.id, r.Body
 		}
+	} else if st.lingering(k, name) {
+		r.Wanted, r.WantedBody = acked.id, r.Body
 	} else {
 		r.Wanted, r.WantedBody = st.standsIn(k, name, acked.id, r.Body)
 	}

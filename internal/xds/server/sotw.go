@@ -98,21 +98,20 @@ func (st *stream) rename(k cache.Kind, names []string) (changed bool) {
 		n := st.kinds[k].notes[name]
 		if n == nil {
 			n = &note{have: had[name]}
-			if ks.notes == nil {
-				ks.notes = map[string]*note{}
-			}
-			ks.notes[name] = n
+			st.keep(k, name, n)
 		}
 		n.due, n.force = true, true
 	}
 	for _, name := range removed {
-		if n := ks.notes[name]; n != nil {
-			st.assume(k, n, version{})
-		} else if st.current(st.seen, k, name) != nil {
-			ks.count--
+		n := ks.notes[name]
+		if n == nil {
+			n = &note{}
+			if i := st.current(st.seen, k, name); i != nil && i.State != resource.Withheld {
+				n.have = versionOf(i)
+			}
+			st.keep(k, name, n)
 		}
-		st.forget(k, name)
-		st.proxy.release(k, name)
+		st.leave(k, name, n)
 	}
 	if !all {
 		st.narrow(k)
