@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"meshlite.dev/internal/mesh"
 	"meshlite.dev/test/apps/echoapi"
 	"meshlite.dev/test/lab"
 )
@@ -328,15 +329,15 @@ func inForce(t *testing.T, l *lab.Lab, ref string) {
 	lab.Until(t, 15*time.Second, ref+" is in force", func() error {
 		var doc struct {
 			Items []struct {
-				Namespace, Name string
-				Generation      int64
+				Kind, Namespace, Name string
+				Generation            int64
 			} `json:"items"`
 		}
 		if err := l.Server.Try("/v1/policies", &doc); err != nil {
 			return err
 		}
 		for _, p := range doc.Items {
-			if fmt.Sprintf("rp/%s/%s@%d", p.Namespace, p.Name, p.Generation) == ref {
+			if fmt.Sprintf("%s/%s/%s@%d", mesh.ShortKind(p.Kind), p.Namespace, p.Name, p.Generation) == ref {
 				return allSynced(l)
 			}
 		}

@@ -24,7 +24,11 @@ func leaves(t *testing.T, v any, except ...string) []string {
 			return
 		}
 		for i := range typ.NumField() {
-			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			name, how, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if how == "inline" {
+				walk(typ.Field(i).Type, prefix)
+				continue
+			}
 			path := strings.TrimPrefix(prefix+"."+name, ".")
 			if name == "" || slices.Contains(except, path) {
 				continue

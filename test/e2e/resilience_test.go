@@ -231,7 +231,7 @@ func TestOverflow(t *testing.T) {
 		t.Fatalf("%s; want 5 and 20", cs)
 	}
 	for _, c := range failed {
-		if c.Status != http.StatusServiceUnavailable || c.Reason != "overflow service=orders policy=rp/default/orders@1" || c.Took > time.Second {
+		if c.Status != http.StatusServiceUnavailable || c.Reason != "overflow service=orders policy=rp/default/orders@1 cluster=orders" || c.Took > time.Second {
 			t.Fatalf("an overflowing call got %d %q %v after %s", c.Status, c.Reason, c.Err, c.Took)
 		}
 	}

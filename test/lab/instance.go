@@ -20,6 +20,7 @@ type Echo struct {
 type Counts struct {
 	Total    int            `json:"total"`
 	Methods  map[string]int `json:"methods"`
+	URLs     map[string]int `json:"urls"` // of HTTP requests, host and path
 	InFlight int            `json:"inFlight"`
 	Most     int            `json:"most"`
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -19,6 +20,7 @@ type app struct {
 	fail     behaviour
 	health   int
 	requests map[string]int
+	urls     map[string]int // of HTTP requests, host and path
 	inFlight int
 	most     int
 }
@@ -52,6 +54,7 @@ func parseBehaviour(q url.Values) (b behaviour, err error) {
 type Counts struct {
 	Total    int            `json:"total"`
 	Methods  map[string]int `json:"methods"`
+	URLs     map[string]int `json:"urls"` // of HTTP requests, host and path
 	InFlight int            `json:"inFlight"`
 	Most     int            `json:"most"` // most at once since the last POST /counts
 }
@@ -85,13 +88,13 @@ func (a *app) setFail(w http.ResponseWriter, r *http.Request) {
 
 func (a *app) writeCounts(w http.ResponseWriter, reset bool) {
 	a.mu.Lock()
-	c := Counts{Methods: map[string]int{}, InFlight: a.inFlight, Most: a.most}
+	c := Counts{Methods: map[string]int{}, URLs: maps.Clone(a.urls), InFlight: a.inFlight, Most: a.most}
 	for m, n := range a.requests {
 		c.Methods[m] = n
 		c.Total += n
 	}
 	if reset {
-		a.requests, a.most = nil, a.inFlight
+		a.requests, a.urls, a.most = nil, nil, a.inFlight
 	}
 	a.mu.Unlock()
 	_ = json.NewEncoder(w).Encode(c)
@@ -110,6 +113,15 @@ func (a *app) enter(method string) behaviour {
 	return a.fail
 }
 
+func (a *app) visited(url string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.urls == nil {
+		a.urls = map[string]int{}
+	}
+	a.urls[url]++
+}
+
 func (a *app) leave() {
 	a.mu.Lock()
 	a.inFlight--
@@ -118,6 +130,7 @@ func (a *app) leave() {
 
 func (a *app) answer(w http.ResponseWriter, r *http.Request) {
 	b := a.enter(r.Method)
+	a.visited(r.Host + r.URL.Path)
 	defer a.leave()
 	own, err := parseBehaviour(r.URL.Query())
 	if err == nil && own != (behaviour{}) {
@@ -159,6 +172,7 @@ func (a *app) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{
-		"instance": a.name, "method": r.Method, "host": r.Host, "path": r.URL.Path, "proto": r.Proto, "headers": r.Header,
+		"instance": a.name, "method": r.Method, "host": r.Host, "path": r.URL.Path, "query": r.URL.RawQuery,
+		"proto": r.Proto, "headers": r.Header,
 	})
 }

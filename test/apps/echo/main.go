@@ -10,7 +10,7 @@
 //	POST /fail?status=503&percent=100&delay=200ms      every answer from now on; without values: healthy again
 //	POST /fail?reset=true                              close the connection instead of answering
 //	GET  /health                                       200; 503 after POST /fail?health=503
-//	GET  /counts                                       requests seen, by method, and how many at once
+//	GET  /counts                                       requests seen, by method and by host and path, and how many at once
 package main
 
 import (
