@@ -154,7 +154,7 @@ func TestShadowRoute(t *testing.T) {
 func TestRouteEditsLoseNoCall(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
-	versions(l)
+	tagged(l)
 	stock := l.Service("stock", 2)
 	const subsets = "\n  subsets: [{name: v1, tags: [v1]}, {name: v2, tags: [v2]}]"
 	client := routed(t, l, subsets)

@@ -74,9 +74,9 @@ const shareRules = `
   - {name: missing, matches: [{path: {type: Prefix, value: /missing}}], backends: [{service: nowhere, weight: 1}, {subset: v9, weight: 2}, {service: stock, weight: 7}]}
   - {name: lost, matches: [{path: {type: Prefix, value: /lost}}], backends: [{service: nowhere}]}`
 
-// versions are six instances of orders: 1 to 3 are v1, 4 and 5 are v2 and blue,
+// tagged are six instances of orders: 1 to 3 are v1, 4 and 5 are v2 and blue,
 // 5 and 6 are on track beta.
-func versions(l *lab.Lab) []*lab.Echo {
+func tagged(l *lab.Lab) []*lab.Echo {
 	es := l.StartEcho("orders", 6, nil)
 	for i, e := range es {
 		switch {
@@ -98,7 +98,7 @@ func versions(l *lab.Lab) []*lab.Echo {
 func TestRouteShares(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, l *lab.Lab) {
-		versions(l)
+		tagged(l)
 		l.Service("stock", 1)
 		client := routed(t, l, shareRules)
 
