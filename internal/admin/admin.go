@@ -113,8 +113,8 @@ func New(cfg Config) http.Handler {
 		"/debug/snapshot/{id}":    a.debugSnapshot,
 		"/debug/ledger":           a.debugLedger,
 
-		"/v1/policies/{kind}/{namespace}/{name}/held": a.held,
 		"/v1/policies/{kind}/{namespace}/{name}":      a.policy,
+		"/v1/policies/{kind}/{namespace}/{name}/held": a.held,
 	} {
 		mux.Handle(path, a.guarded(get(reply(serve))))
 	}

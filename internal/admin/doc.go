@@ -13,6 +13,7 @@
 //	GET  /v1/proxies/{id}/diff         what it lacks of what it should have
 //	GET  /v1/policies                  documents in force, mesh-default first
 //	POST /v1/policies                  put and remove documents as one change set
+//	GET  /v1/policies/{kind}/{namespace}/{name}        one, with the values that it decides
 //	GET  /v1/policies/{kind}/{namespace}/{name}/held   one as the folder holds it
 //	POST /v1/policies/preview          what a change set would change on every sidecar
 //	GET  /v1/explain                   every effective field (?service= ?caller= ?path= ?field=)

@@ -35,25 +35,6 @@ func (a *api) policies(r *http.Request) (any, error) {
 	return out, nil
 }
 
-// policy shows one document. The kind may be its short name.
-func (a *api) policy(r *http.Request) (any, error) {
-	if _, err := query(r); err != nil {
-		return nil, err
-	}
-	s, err := a.state()
-	if err != nil {
-		return nil, err
-	}
-	kind, namespace, name := r.PathValue("kind"), r.PathValue("namespace"), r.PathValue("name")
-	for _, d := range s.Result.Documents() {
-		k := d.Key
-		if (kind == k.Kind || kind == mesh.ShortKind(k.Kind)) && namespace == k.Namespace && name == k.Name {
-			return a.policyRow(d), nil
-		}
-	}
-	return nil, fail(http.StatusNotFound, "meshctl policy get -A lists all", "no policy %s/%s/%s", kind, namespace, name)
-}
-
 func (a *api) policyRow(d compile.DocumentStatus) adminapi.Policy {
 	row := adminapi.Policy{
 		Kind: d.Key.Kind, Namespace: d.Key.Namespace, Name: d.Key.Name,

@@ -86,18 +86,22 @@ func (s *session) policySchema() *cobra.Command {
 		Long: `Print the JSON Schema of a kind (default ResiliencePolicy), for editors that complete and
 check YAML. It is the schema of the CRD; the rules across fields are left out, which JSON
 Schema cannot say: "meshctl policy validate" knows them.`,
-		Example: `  meshctl policy schema > resiliencepolicy.schema.json`,
+		Example: `  meshctl policy schema > resiliencepolicy.schema.json
+  meshctl policy schema tr -o yaml`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return schema.Kinds(), cobra.ShellCompDirectiveNoFileComp
+			return policy.Kinds(), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			kind := policy.KindResiliencePolicy
 			if len(args) == 1 {
-				kind = args[0]
+				var ok bool
+				if kind, ok = kindNamed(args[0]); !ok {
+					return usagef("no kind %q; use %s", args[0], strings.Join(policy.Kinds(), ", "))
+				}
 			}
 			raw, ok := schema.JSONSchema(kind)
 			if !ok {
-				return usagef("no kind %q; use %s", kind, strings.Join(schema.Kinds(), ", "))
+				return fmt.Errorf("the schema of %s cannot be written", kind)
 			}
 			if s.output == "yaml" {
 				text, err := yaml.JSONToYAML(raw)

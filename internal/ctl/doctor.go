@@ -20,6 +20,8 @@ func (s *session) doctorCmd() *cobra.Command {
 		Short: "Check server, catalog, policies and sidecars, and say what to do",
 		Long: `Check server, catalog and token rights, connection limit, policies, sidecars, clock
 and state folder, and say what to do. Exit code 79 when something needs you.`,
+		Example: `  meshctl doctor
+  meshctl doctor -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			begin := time.Now()
 			var d adminapi.Doctor
@@ -94,6 +96,8 @@ func (s *session) versionCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "version", Args: cobra.NoArgs,
 		Short: "Show the versions of meshctl and of the server",
+		Example: `  meshctl version
+  meshctl version --client -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			own := version.API("")
 			out := map[string]adminapi.Version{"client": own}

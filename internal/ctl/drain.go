@@ -22,6 +22,8 @@ Envoy itself goes on until it is ended.
 
 The Envoy's admin interface does this. It listens on loopback: run the command on the
 sidecar's own host, or reach it otherwise and say where with --admin.`,
+		Example: `  meshctl proxy drain checkout-1
+  meshctl proxy drain checkout-1 --admin 127.0.0.1:15000`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			addr := trimAdmin(admin)
 			if addr == "" {

@@ -15,6 +15,7 @@ import (
 func (s *session) policyCmd() *cobra.Command {
 	cmd := group("policy", "Write policies, check them, and see which one decides what", "policies", "pol")
 	s.carrierFlags(cmd.PersistentFlags())
+	_ = cmd.RegisterFlagCompletionFunc("carrier", cobra.FixedCompletions(carriers, cobra.ShellCompDirectiveNoFileComp)) // the flag is there: see above
 	cmd.AddCommand(s.policyGet(), s.policyDescribe(), s.policyApply(), s.policyEdit(), s.policyDelete(),
 		s.policyDiff(), s.policyValidate(), s.policyTranslate(), s.policyExplain(), s.policyAnalyze(),
 		s.policySchema(), s.policyImport())
@@ -137,6 +138,7 @@ func (s *session) policyExplain() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "", "as this caller sees it")
+	_ = cmd.RegisterFlagCompletionFunc("from", s.serviceNames) // the flag is there: see above
 	cmd.Flags().StringVar(&path, "path", "", "for this path, by the rule that takes it")
 	cmd.Flags().StringVar(&field, "field", "", "only this field and those below it, such as retry; shows what lost, too")
 	return cmd

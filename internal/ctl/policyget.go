@@ -81,7 +81,7 @@ func policyTable(items []adminapi.Policy) table {
 			target = strings.TrimPrefix(target, "Service/")
 		}
 		t.add(label(p), mesh.ShortKind(p.Kind), p.Namespace, p.Name, target,
-			status(p, policy.ConditionAccepted), status(p, policy.ConditionProgrammed), status(p, policy.ConditionEnforced), age(p),
+			statusOf(p, policy.ConditionAccepted), statusOf(p, policy.ConditionProgrammed), statusOf(p, policy.ConditionEnforced), age(p),
 			generation(p.Generation), generation(p.InForceGeneration), p.Source, trouble(p))
 	}
 	return t
@@ -106,8 +106,8 @@ func targets(p adminapi.Policy) string {
 	return "Service/" + doc.Spec.Service
 }
 
-// status is that of a condition: True, False, Unknown, or "".
-func status(p adminapi.Policy, name string) string {
+// statusOf is that of a condition: True, False, Unknown, or "".
+func statusOf(p adminapi.Policy, name string) string {
 	if c, ok := conditionOf(p, name); ok {
 		return c.Status
 	}

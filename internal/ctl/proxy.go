@@ -33,6 +33,8 @@ func (s *session) proxyStatus() *cobra.Command {
 
 What was refused is told with Envoy's own words and the policy at fault. A sidecar
 that went away is shown for an hour. Exit code 79 when one is in ERROR.`,
+		Example: `  meshctl proxy status
+  meshctl proxy status checkout-1 -o wide`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var proxies []adminapi.Proxy
 			if len(args) == 0 {
@@ -121,8 +123,9 @@ func lastGood(version string) string {
 func (s *session) proxyDiff() *cobra.Command {
 	return &cobra.Command{
 		Use: "diff PROXY", Args: cobra.ExactArgs(1), ValidArgsFunction: s.completeProxies,
-		Short: "Compare what a sidecar acknowledged with what it should have",
-		Long:  "Compare what a sidecar acknowledged with what it should have. Exit code 0: the same; 1: they differ; above: an error.",
+		Short:   "Compare what a sidecar acknowledged with what it should have",
+		Long:    "Compare what a sidecar acknowledged with what it should have. Exit code 0: the same; 1: they differ; above: an error.",
+		Example: `  meshctl proxy diff checkout-1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var diffs []adminapi.ProxyDiff
 			if err := s.get(cmd.Context(), "/v1/proxies/"+url.PathEscape(args[0])+"/diff", &diffs); err != nil {

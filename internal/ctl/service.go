@@ -22,6 +22,8 @@ func (s *session) serviceList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Args: cobra.NoArgs,
 		Short: "List services, with what the guard holds back",
+		Example: `  meshctl service list
+  meshctl service list -o wide`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var services []adminapi.Service
 			if err := s.get(cmd.Context(), "/v1/services", &services); err != nil {
@@ -61,7 +63,8 @@ func (s *session) service(cmd *cobra.Command, name string) (adminapi.ServiceDeta
 func (s *session) serviceGet() *cobra.Command {
 	return &cobra.Command{
 		Use: "get NAME", Args: cobra.ExactArgs(1), ValidArgsFunction: s.completeServices,
-		Short: "Show one service: hosts, instances, policies, age of what is known",
+		Short:   "Show one service: hosts, instances, policies, age of what is known",
+		Example: `  meshctl service get orders`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := s.service(cmd, args[0])
 			if err != nil {
@@ -106,7 +109,8 @@ func endpoints(d adminapi.ServiceDetail) table {
 func (s *session) serviceEndpoints() *cobra.Command {
 	return &cobra.Command{
 		Use: "endpoints NAME", Aliases: []string{"ep"}, Args: cobra.ExactArgs(1), ValidArgsFunction: s.completeServices,
-		Short: "List the instances of a service: address, health, weight",
+		Short:   "List the instances of a service: address, health, weight",
+		Example: `  meshctl service endpoints orders -o wide`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := s.service(cmd, args[0])
 			if err != nil {
@@ -124,6 +128,8 @@ func (s *session) serviceAccept() *cobra.Command {
 		Short: "Believe a loss of instances that the guard holds back",
 		Long: `Believe a loss of instances that the guard holds back: they leave every sidecar at
 once. "meshctl service list" shows what is held and why.`,
+		Example: `  meshctl service accept orders
+  meshctl service accept --all`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {
 				return usagef("name the services to believe, or say --all")
@@ -149,6 +155,8 @@ func (s *session) serviceGraph() *cobra.Command {
 		Short: "Show who called whom, from the load reports of the sidecars",
 		Long: `Show who called whom, from the load reports that every sidecar sends each 10
 seconds. Counts are tries: a call that was retried counts each of them.`,
+		Example: `  meshctl service graph
+  meshctl service graph -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var g adminapi.Graph
 			if err := s.get(cmd.Context(), "/v1/graph", &g); err != nil {

@@ -59,7 +59,10 @@ is told on stderr.`,
 	fs.StringVar(&t.caller, "caller", "", "as this caller's sidecars get them; without it, for every caller with messages of its own too")
 	fs.StringVar(&t.root, "root-namespace", t.root, "the namespace that may target everything")
 	fs.StringVar(&t.egress, "egress", string(resource.Deny), "deny or passthrough, as xds-server is told")
-	_ = cmd.MarkFlagDirname("catalog-dir") // the flag is there: see above
+	_ = cmd.MarkFlagDirname("catalog-dir") // the flags are there: see above
+	for _, name := range []string{"service", "caller"} {
+		_ = cmd.RegisterFlagCompletionFunc(name, s.serviceNames)
+	}
 	return cmd
 }
 

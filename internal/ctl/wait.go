@@ -12,6 +12,7 @@ import (
 	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/policy"
 	"meshlite.dev/internal/policy/v1alpha1"
+	"meshlite.dev/internal/status"
 )
 
 // waits are the conditions that --wait knows, weakest first: each holds the
@@ -73,7 +74,8 @@ func (s *session) pending(ctx context.Context, condition string, changes []polic
 	for _, p := range now.Items {
 		there[keyOf(p)] = p
 	}
-	judged := false // by conditions, which know of every replica's sidecars
+	// Conditions know of every replica's sidecars.
+	judged := slices.ContainsFunc(now.Items, func(p adminapi.Policy) bool { return len(p.Conditions) > 0 })
 	for _, c := range changes {
 		p, ok := there[c.Key]
 		switch {
@@ -88,8 +90,7 @@ func (s *session) pending(ctx context.Context, condition string, changes []polic
 			return c.Key.String() + " is not taken over yet", nil
 		case p.Accepted != "Accepted":
 			return "", fmt.Errorf("%s is %s: %s", c.Key, p.Accepted, p.Message)
-		case len(p.Conditions) > 0:
-			judged = true
+		case judged:
 			if why, err := awaited(p, condition, c.Document); why != "" || err != nil {
 				return why, err
 			}
@@ -101,6 +102,14 @@ func (s *session) pending(ctx context.Context, condition string, changes []polic
 	return s.unacknowledged(ctx)
 }
 
+// hopeless are reasons that waiting does not mend.
+var hopeless = []string{
+	status.ReasonRejectedByProxies, status.ReasonPartiallyProgrammed, status.ReasonOverridden, status.ReasonNotUsed,
+}
+
+// beyond are reasons why nobody can tell, and there is nothing to wait for.
+var beyond = []string{status.ReasonNoProxies, status.ReasonReadAtStart}
+
 // awaited says which condition of p is not met yet. One that waiting does not
 // mend is an error.
 func awaited(p adminapi.Policy, condition string, d *policy.Document) (string, error) {
@@ -110,12 +119,9 @@ func awaited(p adminapi.Policy, condition string, d *policy.Document) (string, e
 		case name != policy.ConditionAccepted && neverSent(d):
 			return "", nil
 		case !ok || c.ObservedGeneration != 0 && c.ObservedGeneration < p.Generation:
-			return fmt.Sprintf("%s is not %s yet%s", d.Key, name, because(c)), nil
-		case c.Reason == "NoProxies", c.Reason == "ReadAtStart": // nobody to wait for
-		case c.Status == "Unknown":
-			return fmt.Sprintf("%s is not %s yet%s", d.Key, name, because(c)), nil
-		case c.Status == "True":
-		case name == policy.ConditionAccepted, c.Reason == "RejectedByProxies", c.Reason == "Overridden":
+			return fmt.Sprintf("%s is not %s yet", d.Key, name), nil
+		case c.Status == "True", slices.Contains(beyond, c.Reason):
+		case c.Status == "False" && (name == policy.ConditionAccepted || slices.Contains(hopeless, c.Reason)):
 			return "", fmt.Errorf("%s is not %s%s", d.Key, name, because(c))
 		default:
 			return fmt.Sprintf("%s is not %s yet%s", d.Key, name, because(c)), nil

@@ -16,6 +16,8 @@ func (s *session) serviceWatch() *cobra.Command {
 	return &cobra.Command{
 		Use: "watch [NAME]", Args: cobra.MaximumNArgs(1), ValidArgsFunction: s.completeServices,
 		Short: "Follow changes of services, policies and sidecars until interrupted",
+		Example: `  meshctl service watch
+  meshctl service watch orders -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := "/v1/watch"
 			if len(args) == 1 {

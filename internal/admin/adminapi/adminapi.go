@@ -177,6 +177,36 @@ type Policy struct {
 	Ancestors         []Ancestor  `json:"ancestors,omitempty"`         // the same conditions per target
 }
 
+// PolicyDetail is GET /v1/policies/{kind}/{namespace}/{name}.
+type PolicyDetail struct {
+	Policy
+	Decides  []Decided       `json:"decides"`
+	Findings []mesh.Finding  `json:"findings"` // about it
+	Refused  []PolicyRefusal `json:"refused"`  // of what it made
+}
+
+// Decided is a set of values in force that came from a document, the same for
+// all of Services.
+type Decided struct {
+	Services []string       `json:"services"`
+	Caller   string         `json:"caller,omitempty"` // absent: all without values of their own
+	Rule     string         `json:"rule,omitempty"`   // of the service's TrafficRoute, where it differs from the service
+	Fields   []DecidedField `json:"fields"`
+}
+
+// DecidedField is one value in force.
+type DecidedField struct {
+	Field string `json:"field"`
+	Value string `json:"value"`
+	Why   string `json:"why"`
+}
+
+// PolicyRefusal is a message that a proxy's Envoy refused.
+type PolicyRefusal struct {
+	Proxy string `json:"proxy"`
+	Rejection
+}
+
 // Condition is one statement about a document, as Kubernetes writes them.
 type Condition struct {
 	Type               string    `json:"type"`
