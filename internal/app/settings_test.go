@@ -85,6 +85,12 @@ func TestBadSettingsAreNamedWithTheirCure(t *testing.T) {
 			want: []string{"--admin-addr", "--admin-token-file"}},
 		{name: "a certificate without its key", args: []string{"--catalog-dir", "x", "--xds-tls-cert", "c.pem"},
 			want: []string{"--xds-tls-cert and --xds-tls-key go together"}},
+		{name: "an unknown source of policies", args: []string{"--catalog-dir", "x", "--policy-source", "etcd"},
+			want: []string{"--policy-source", `"etcd"`, "dir, consul or kube"}},
+		{name: "a folder beside Kubernetes", args: []string{"--catalog-dir", "x", "--policy-source", "kube", "--policy-dir", "p"},
+			want: []string{"--policy-dir", "--policy-source kube", "one source"}},
+		{name: "a kubeconfig for nothing", args: []string{"--catalog-dir", "x", "--kubeconfig", "k"},
+			want: []string{"--kubeconfig", `"k"`, "--policy-source kube"}},
 		{name: "an address without a port", args: []string{"--catalog-dir", "x", "--xds-addr", "localhost"},
 			want: []string{"--xds-addr", "HOST:PORT"}},
 	} {
