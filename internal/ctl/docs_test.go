@@ -10,7 +10,7 @@ import (
 	"meshlite.dev/internal/ctl"
 )
 
-var mention = regexp.MustCompile("meshctl((?: [a-z][a-z]+)+)")
+var mention = regexp.MustCompile("meshctl((?: [a-z][a-z-]+)+)")
 
 // TestDocsNameCommandsThatExist reads every guide for commands of meshctl.
 func TestDocsNameCommandsThatExist(t *testing.T) {

@@ -61,7 +61,7 @@ func example(t *testing.T, root, of *cobra.Command, line string) {
 			break
 		}
 		name, _, _ := strings.Cut(strings.TrimLeft(w, "-"), "=")
-		known := false
+		var known bool
 		switch {
 		case !strings.HasPrefix(w, "-") || name == "":
 			continue
