@@ -66,6 +66,11 @@ type Config struct {
 	Carrier string        // of the policies: "dir", "consul", "kube", or "" where there is none
 	Writer  policy.Writer // of the carrier; nil: policies are not written here
 
+	// Frozen tells whether nothing but endpoints changes; Freeze sets it for all
+	// replicas. Nil: there is no freezing.
+	Frozen func() adminapi.Freeze
+	Freeze func(ctx context.Context, on bool, reason string) error
+
 	// Status returns the conditions of a document. Nil knows none.
 	Status func(policy.Key) (policy.Status, bool)
 	// Reports returns what statuses are made of, for /debug/status. Nil: no such
@@ -123,6 +128,11 @@ func New(cfg Config) http.Handler {
 	mux.Handle("POST /v1/policies", a.guarded(post(a.audited(maxPolicies, a.applyPolicies))))
 	mux.Handle("/v1/policies/preview", a.guarded(post(asking(maxPolicies, a.preview))))
 	mux.Handle("/v1/policies", a.guarded(method(nil, http.MethodGet, http.MethodPost)))
+	if cfg.Freeze != nil {
+		mux.Handle("GET /v1/freeze", a.guarded(get(reply(a.frozen))))
+		mux.Handle("POST /v1/freeze", a.guarded(post(a.audited(maxBody, a.freeze))))
+		mux.Handle("/v1/freeze", a.guarded(method(nil, http.MethodGet, http.MethodPost)))
+	}
 	mux.Handle("/v1/watch", a.guarded(get(http.HandlerFunc(a.watch))))
 	mux.Handle("/healthz", get(http.HandlerFunc(healthz)))
 	mux.Handle("/readyz", get(http.HandlerFunc(a.readyz)))

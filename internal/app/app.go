@@ -56,6 +56,7 @@ func (a *app) run(ctx context.Context, lis *listening) error {
 	g, ctx := errgroup.WithContext(ctx)
 	parts := []func(context.Context) error{
 		func(ctx context.Context) error { return a.catalog.Run(ctx, a.onCatalog) },
+		a.freezer.run,
 		a.policies.run,
 		a.builder.run,
 		a.status.Run,

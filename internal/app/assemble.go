@@ -45,6 +45,7 @@ type app struct {
 	lastGood *lastGood
 	xds      *xdsRole
 	status   *report.Reporter
+	freezer  *freezer
 	latch    *readiness.Latch
 	hub      *admin.Hub
 	handler  http.Handler
@@ -71,6 +72,7 @@ func assemble(ctx context.Context, cfg Config, o options, state *storefile.Store
 	}
 	a.lastGood = &lastGood{store: state, vouched: a.vouched, log: log}
 	a.latch = readiness.New(nil, 0, "catalog", "policies", "configuration")
+	a.freezer = &freezer{keeper: a.policies.keeper, inbox: a.inbox, latch: a.latch, log: log}
 
 	messages := o.resourceConfig(cfg.Egress)
 	registry := prometheus.NewRegistry()
@@ -160,6 +162,7 @@ func (a *app) openAdmin(cfg Config, messages resource.Config, scrape http.Handle
 		Compile: compile.Config{RootNamespace: cfg.RootNamespace}, Messages: messages, Subscribed: a.xds.streams.Subscribed,
 		Status: func(k policy.Key) (policy.Status, bool) { return a.status.Statuses().Of(k) }, Reports: func() any { return a.status.Debug() },
 		Carrier: a.policies.carrier, Writer: a.policies.writer,
+		Frozen: a.freezer.state, Freeze: a.freezer.set,
 		Checks: a.checks(cfg), Token: token, Pprof: cfg.Pprof, Log: a.log,
 	})
 	return nil
@@ -212,9 +215,10 @@ func (a *app) sources() metrics.Sources {
 			}
 			return out
 		},
-		Edges: func() []load.Edge { return a.xds.loads.Graph(time.Now()) },
-		Loads: func() load.Stats { return a.xds.loads.Stats() },
-		Ready: func() bool { return a.latch.State().Ready },
+		Edges:  func() []load.Edge { return a.xds.loads.Graph(time.Now()) },
+		Loads:  func() load.Stats { return a.xds.loads.Stats() },
+		Ready:  func() bool { return a.latch.State().Ready },
+		Frozen: func() bool { return a.freezer.state().On },
 		Certificates: func() map[string]time.Time {
 			out := map[string]time.Time{}
 			for _, name := range slices.Sorted(maps.Keys(a.reload)) {

@@ -30,7 +30,10 @@ type inbox struct {
 	datacenter  string
 	revision    policy.Revision
 	changedKeys map[policy.Key]bool
-	next        *pending // a revision that waits
+	next        *pending                   // a revision that waits
+	given       pmap.Map[*catalog.Service] // what take has given out
+	built       bool                       // take has given out something
+	frozen      bool                       // only endpoints change
 	hasCatalog  bool
 	hasRevision bool
 }
@@ -134,7 +137,8 @@ func (in *inbox) take(now time.Time) (w work, next time.Time, ok bool) {
 	if len(due) == 0 {
 		return work{}, next, false
 	}
-	w.snapshot = catalog.Snapshot{Services: in.services, Datacenter: in.datacenter, Problems: in.problems}
+	in.give(due)
+	w.snapshot = catalog.Snapshot{Services: in.given, Datacenter: in.datacenter, Problems: in.problems}
 	w.revision = in.revision
 	w.revision.Changed = nil
 	for _, name := range due {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -86,6 +87,9 @@ func (p *policies) run(ctx context.Context) error {
 		switch {
 		case err == nil:
 			waiting = nil
+		case errors.Is(err, revision.ErrFrozen):
+			p.log.DebugContext(ctx, "policies wait", "err", err)
+			retry.Reset(freezeLook)
 		case ctx.Err() == nil:
 			p.log.ErrorContext(ctx, "policies not taken over; the revision in force stays", "err", err, "retry_in", retryPolicies.String())
 			retry.Reset(retryPolicies)

@@ -31,10 +31,11 @@ func TestScripts(t *testing.T) {
 	server := startServer(t, "testdata/server/policies")
 	own := t.TempDir() // may be written
 	writable := startServer(t, own)
+	freezer := startServer(t, t.TempDir()) // for one script alone
 	edited := t.TempDir()
 	editable := startServer(t, edited)
 	runScripts(t, "testdata/script", map[string]string{
-		"SERVER": server, "WRITABLE": writable, "POLICIES": own, "EDITABLE": editable, "EDITABLE_POLICIES": edited,
+		"SERVER": server, "FREEZER": freezer, "WRITABLE": writable, "POLICIES": own, "EDITABLE": editable, "EDITABLE_POLICIES": edited,
 		"CONSUL": startConsul(t),
 	})
 }

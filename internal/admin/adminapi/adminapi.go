@@ -384,3 +384,11 @@ type Failure struct {
 	Error string `json:"error"`
 	Hint  string `json:"hint,omitempty"`
 }
+
+// Freeze is GET /v1/freeze, and with On and Reason the body of POST /v1/freeze:
+// while it is on nothing but endpoints changes.
+type Freeze struct {
+	On     bool       `json:"on"`
+	Reason string     `json:"reason,omitempty"`
+	Since  *time.Time `json:"since,omitempty"`
+}

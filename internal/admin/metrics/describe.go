@@ -9,6 +9,7 @@ func descriptions() map[string]*prometheus.Desc {
 		name, help string
 		labels     []string
 	}{
+		{"meshlite_frozen", "1 while nothing but endpoints changes (meshctl freeze).", nil},
 		{"meshlite_ready", "1 once this replica has served its first complete state.", nil},
 		{"meshlite_xds_streams", "Open xDS streams, by protocol (delta or sotw).", []string{"protocol"}},
 		{"meshlite_xds_proxies", "Connected proxies by the worst state of their types.", []string{"status"}},

@@ -70,6 +70,7 @@ func sources() metrics.Sources {
 		Loads:        func() load.Stats { return load.Stats{Streams: 2, Reports: 20} },
 		Watches:      func() metrics.Watches { return metrics.Watches{Clients: 1, HungUp: 3} },
 		Ready:        func() bool { return true },
+		Frozen:       func() bool { return false },
 		Certificates: func() map[string]time.Time { return map[string]time.Time{"xds": now} },
 	}
 }

@@ -27,6 +27,7 @@ type Sources struct {
 	Loads      func() load.Stats
 	Watches    func() Watches
 	Ready      func() bool
+	Frozen     func() bool
 	// Certificates tells when each listener's certificate ends ("xds",
 	// "admin").
 	Certificates func() map[string]time.Time
@@ -74,6 +75,9 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.Ready != nil {
 		out.gauge("meshlite_ready", truth(s.Ready()))
+	}
+	if s.Frozen != nil {
+		out.gauge("meshlite_frozen", truth(s.Frozen()))
 	}
 	if s.Proxies != nil {
 		collectProxies(out, s.Proxies())

@@ -102,6 +102,9 @@ func (k *Keeper) try(ctx context.Context, p policy.Proposal) (policy.Revision, e
 		k.current, k.loaded = next, true
 		return next, nil
 	}
+	if err := k.held(ctx); err != nil {
+		return policy.Revision{}, err
+	}
 	next.Number = before.Number + 1
 	ops, err := records(next, stored.stored)
 	if err != nil {
@@ -109,7 +112,7 @@ func (k *Keeper) try(ctx context.Context, p policy.Proposal) (policy.Revision, e
 	}
 	ops[len(ops)-1].Check, ops[len(ops)-1].IfVersion = true, entry.Version
 	k.unswept++ // also where it comes to nothing
-	if err := k.store.Commit(ctx, ops...); err != nil {
+	if err := k.store.Commit(ctx, append([]store.Op{unfrozen()}, ops...)...); err != nil {
 		return policy.Revision{}, fmt.Errorf("store revision %d: %w", next.Number, err)
 	}
 	k.current, k.loaded, k.known = next, true, newBase(next)
