@@ -59,6 +59,7 @@ fuzz: ## Each fuzz target for FUZZTIME (20s)
 		done
 
 bench: ## Benchmarks side by side with other implementations, with the machine's size
+	@hack/tools.sh $(E2E_TOOLS)
 	@echo "machine: $$(nproc 2>/dev/null || sysctl -n hw.ncpu) cores, $$(awk '/MemTotal/ {printf "%.0f GiB", $$2/1048576}' /proc/meminfo 2>/dev/null), $$($(GO) version)"
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./bench/...
 
