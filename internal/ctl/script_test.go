@@ -51,6 +51,8 @@ func runScripts(t *testing.T, dir string, env map[string]string) {
 				e.Setenv(name, value)
 			}
 			e.Setenv("NO_COLOR", "1")
+			// Under the race detector each of hundreds of processes would wait a second at its end.
+			e.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"code": code},
