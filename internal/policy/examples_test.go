@@ -28,11 +28,12 @@ func TestExamplesAreValid(t *testing.T) {
 	}
 	for _, page := range append(pages, "../../README.md") {
 		for _, m := range yamlBlock.FindAllStringSubmatch(read(t, page), -1) {
-			if strings.Contains(m[1], "kind: ResiliencePolicy") {
+			if strings.Contains(m[1], "apiVersion: "+policy.APIVersion) {
 				texts[filepath.Base(page)] += "---\n" + m[1]
 			}
 		}
 	}
+	kinds := map[string]bool{}
 	for name, text := range texts {
 		p := policy.Decode(name, []byte(text))
 		for _, r := range p.Refused {
@@ -42,6 +43,14 @@ func TestExamplesAreValid(t *testing.T) {
 		}
 		if len(p.Documents) == 0 {
 			t.Errorf("%s holds no document", name)
+		}
+		for _, d := range p.Documents {
+			kinds[d.Kind] = true
+		}
+	}
+	for _, kind := range policy.Kinds() {
+		if !kinds[kind] {
+			t.Errorf("no example is of kind %s", kind)
 		}
 	}
 	if len(texts) <= len(files) {
