@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,10 @@ func TestTheServiceAccountSuffices(t *testing.T) {
 		return nil
 	})
 	cluster.MustKubectl("wait", "--for=condition=Enforced", "--timeout=10s", "-n", "meshlite-system", "rp/orders")
+	out := cluster.MustKubectl("get", "rp", "-n", "meshlite-system")
+	if got := strings.Fields(out); !slices.Equal(got[:min(6, len(got))], []string{"NAME", "TARGET", "ACCEPTED", "PROGRAMMED", "ENFORCED", "AGE"}) {
+		t.Errorf("kubectl get rp shows\n%s", out)
+	}
 	lab.Hold(t, 7*time.Second, "nothing is forbidden", func() error { // what is done every few seconds too
 		if line := grep(l.Server.Log(), "is forbidden"); line != "" {
 			return lab.Stop(fmt.Errorf("a right is missing: %s", line))
