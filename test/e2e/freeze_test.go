@@ -39,8 +39,12 @@ func TestFreeze(t *testing.T) {
 		return nil
 	})
 	lab.Hold(t, time.Second, "the policy and the new service wait", func() error {
-		if a, err := client.Do(http.MethodGet, "http://fresh/"); err != nil || a.Status != http.StatusNotFound {
-			return fmt.Errorf("fresh answers %d %v", a.Status, err)
+		a, err := client.Do(http.MethodGet, "http://fresh/")
+		if err == nil && a.Status != http.StatusNotFound {
+			err = fmt.Errorf("fresh answers %d", a.Status)
+		}
+		if err != nil {
+			return err
 		}
 		return timeout("15s")()
 	})
