@@ -84,10 +84,11 @@ func (s *session) pending(ctx context.Context, condition string, changes []polic
 		case c.Document == nil:
 			continue
 		case !ok || !same(p.Document, c.Document.Canonical):
-			if p.Accepted == "Invalid" {
-				return "", fmt.Errorf("%s is refused: %s", c.Key, p.Message)
+			why := c.Key.String() + " is not taken over yet"
+			if p.Accepted == "Invalid" { // of this version, or still of the one before
+				why += "; " + p.Message
 			}
-			return c.Key.String() + " is not taken over yet", nil
+			return why, nil
 		case p.Accepted != "Accepted":
 			return "", fmt.Errorf("%s is %s: %s", c.Key, p.Accepted, p.Message)
 		case judged:
