@@ -122,7 +122,7 @@ func awaited(p adminapi.Policy, condition string, d *policy.Document) (string, e
 		case !ok || c.ObservedGeneration != 0 && c.ObservedGeneration < p.Generation:
 			return fmt.Sprintf("%s is not %s yet", d.Key, name), nil
 		case c.Status == "True", slices.Contains(beyond, c.Reason):
-		case c.Status == "False" && (name == policy.ConditionAccepted || slices.Contains(hopeless, c.Reason)):
+		case c.Status == "False" && name != policy.ConditionAccepted && slices.Contains(hopeless, c.Reason): // Accepted follows what the server said just now
 			return "", fmt.Errorf("%s is not %s%s", d.Key, name, because(c))
 		default:
 			return fmt.Sprintf("%s is not %s yet%s", d.Key, name, because(c)), nil
