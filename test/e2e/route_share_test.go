@@ -71,7 +71,7 @@ const shareRules = `
   - {name: beta, matches: [{path: {type: Prefix, value: /beta}}], backends: [{subset: beta}]}
   - {name: both, matches: [{path: {type: Prefix, value: /both}}], backends: [{subset: both}]}
   - {name: none, matches: [{path: {type: Prefix, value: /none}}], backends: [{subset: none}]}
-  - {name: missing, matches: [{path: {type: Prefix, value: /missing}}], backends: [{service: nowhere, weight: 1}, {subset: v9, weight: 2}, {service: stock, weight: 7}]}
+  - {name: missing, matches: [{path: {type: Prefix, value: /missing}}], backends: [{service: nowhere, weight: 1}, {service: stock, subset: v9, weight: 2}, {service: stock, weight: 7}]}
   - {name: lost, matches: [{path: {type: Prefix, value: /lost}}], backends: [{service: nowhere}]}`
 
 // tagged are six instances of orders: 1 to 3 are v1, 4 and 5 are v2 and blue,
@@ -137,7 +137,7 @@ func TestRouteShares(t *testing.T) {
 			return "503 missing-backend service=orders backend=" + backend + " policy=tr/default/orders@1"
 		}
 		within(t, "to stock beside missing ones", missing["200 "], 3_000, 0.7)
-		within(t, "to a missing subset", missing[of("orders/v9")], 3_000, 0.2)
+		within(t, "to a missing subset", missing[of("stock/v9")], 3_000, 0.2)
 		within(t, "to a missing service", missing[of("nowhere")], 3_000, 0.1)
 		if len(missing) != 3 {
 			t.Errorf("answers are %v", missing)
