@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -16,7 +18,12 @@ import (
 	"meshlite.dev/internal/kube"
 	"meshlite.dev/internal/policy"
 	"meshlite.dev/internal/policy/gather"
+	"meshlite.dev/internal/store"
 )
+
+// askAgain is how long it takes until a kind that is not served is asked for
+// again.
+const askAgain = 5 * time.Second
 
 // ErrCredentials reports that the API server refuses who asks.
 var ErrCredentials = errors.New("policy/crd: credentials refused")
@@ -41,6 +48,8 @@ type Source struct {
 	// Owned by Run.
 	informers map[string]cache.SharedIndexInformer // by kind
 	last      state                                // read last
+
+	kept atomic.Bool // last holds objects whose kind is not served
 }
 
 var _ policy.Source = (*Source)(nil)
@@ -97,8 +106,19 @@ func (s *Source) Run(ctx context.Context, propose func(policy.Proposal)) error {
 		}
 	}
 	s.last = s.cached()
+	wg.Go(func() { s.lookAgain(ctx) })
 	s.gather.Run(ctx, s.last, propose)
 	return nil
+}
+
+// lookAgain makes gather read for as long as objects are kept: that their kind
+// is served again is told by no event.
+func (s *Source) lookAgain(ctx context.Context) {
+	for store.Rest(ctx, askAgain) {
+		if s.kept.Load() {
+			s.gather.Touch()
+		}
+	}
 }
 
 // cached is what the informers know.
@@ -122,19 +142,23 @@ func (s *Source) read(ctx context.Context) (state, bool) {
 			lost = append(lost, at)
 		}
 	}
+	kept := false
+	var absent error
 	if len(lost) > 0 {
 		served, err := s.served(ctx)
 		if err != nil {
 			s.health.note(ctx, "", err)
 			return nil, false
 		}
-		s.health.note(ctx, "", unserved(served))
+		absent = unserved(served)
 		for _, at := range lost {
 			if !served[kindOf(at)] {
-				next[at] = s.last[at]
+				next[at], kept = s.last[at], true
 			}
 		}
 	}
+	s.health.note(ctx, "", absent)
+	s.kept.Store(kept)
 	s.last = next
 	return next, true
 }

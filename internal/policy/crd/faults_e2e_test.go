@@ -113,12 +113,26 @@ func TestADeletedDefinitionIsAnOutage(t *testing.T) {
 	for *p.Documents[0].Resilience.Retry.Attempts != 2 {
 		p = expect(t, proposals, "default/a default/b default/c default/a")
 	}
-	lab.Until(t, 30*time.Second, "the problem is over", func() error {
+	over := func() error {
 		if p := s.Problem(); p != "" {
 			return errors.New(p)
 		}
 		return nil
+	}
+	lab.Until(t, 30*time.Second, "the problem is over", over)
+
+	// A kind that is back without its objects has none, and no event tells of it.
+	w.MustKubectl("delete", "crd", "trafficroutes.meshlite.dev")
+	lab.Until(t, 30*time.Second, "the outage is told", func() error {
+		if over() == nil {
+			return errors.New("not yet")
+		}
+		return nil
 	})
+	silent(t, proposals, time.Second)
+	w.InstallCRDs()
+	expect(t, proposals, "default/a default/b default/c")
+	lab.Until(t, 30*time.Second, "the problem is over once more", over)
 }
 
 // TestAFieldOfANewerVersionIsRefused where the API server's definitions are
