@@ -71,6 +71,9 @@ type Config struct {
 	Frozen func() adminapi.Freeze
 	Freeze func(ctx context.Context, on bool, reason string) error
 
+	// Rollouts keeps rollouts. Nil: the pages answer 501.
+	Rollouts Rollouts
+
 	// Status returns the conditions of a document. Nil knows none.
 	Status func(policy.Key) (policy.Status, bool)
 	// Reports returns what statuses are made of, for /debug/status. Nil: no such
@@ -133,6 +136,7 @@ func New(cfg Config) http.Handler {
 		mux.Handle("POST /v1/freeze", a.guarded(post(a.audited(maxBody, a.freeze))))
 		mux.Handle("/v1/freeze", a.guarded(method(nil, http.MethodGet, http.MethodPost)))
 	}
+	a.rolloutPages(mux)
 	mux.Handle("/v1/watch", a.guarded(get(http.HandlerFunc(a.watch))))
 	mux.Handle("/healthz", get(http.HandlerFunc(healthz)))
 	mux.Handle("/readyz", get(http.HandlerFunc(a.readyz)))

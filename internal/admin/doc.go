@@ -16,6 +16,13 @@
 //	GET  /v1/policies/{kind}/{namespace}/{name}        one, with the values that it decides
 //	GET  /v1/policies/{kind}/{namespace}/{name}/held   one as the folder holds it
 //	POST /v1/policies/preview          what a change set would change on every sidecar
+//	GET  /v1/rollouts                  the history, what is in force, how rollouts go
+//	POST /v1/rollouts                  begin one, or say how the next one goes
+//	POST /v1/rollouts/undo             begin one to an earlier revision
+//	GET  /v1/rollouts/{id}             one; /votes, /log and /watch (JSON lines) of it
+//	POST /v1/rollouts/{id}/{verb}      commit, confirm, abort, resolve
+//	GET  /v1/revisions                 what was in force when, and by which rollout
+//	GET  /v1/revisions/{revision}      the documents of one, by number or hash
 //	GET  /v1/explain                   every effective field (?service= ?caller= ?path= ?field=)
 //	GET  /v1/findings                  what an operator should look at
 //	GET  /v1/doctor                    checks with hints

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"time"
-
-	"meshlite.dev/internal/admin/adminapi"
 )
 
 // Limits of a /v1/watch stream.
@@ -25,16 +23,13 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request) {
 	}
 	events, leave := a.Hub.subscribe()
 	defer leave()
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusOK)
-	out := newLines(w)
-	if err := out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	out, err := startLines(w)
+	if err != nil {
 		return
 	}
 	idle := time.NewTicker(watchIdle)
 	defer idle.Stop()
-	for err := out.flush(); err == nil; {
+	for err == nil {
 		select {
 		case <-r.Context().Done():
 			return
@@ -46,7 +41,7 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			if q["service"] == "" || e.Service == q["service"] {
-				err = out.line(&e)
+				err = out.line(e)
 			}
 		}
 	}
@@ -58,13 +53,24 @@ type lines struct {
 	control *http.ResponseController
 }
 
-func newLines(w http.ResponseWriter) lines { return lines{w, http.NewResponseController(w)} }
+// startLines answers that lines follow, for as long as the client reads them.
+func startLines(w http.ResponseWriter) (lines, error) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	out := lines{w, http.NewResponseController(w)}
+	if err := out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return lines{}, err
+	}
+	return out, out.flush()
+}
 
-func (l lines) line(e *adminapi.Event) error {
+// line writes v; nil is an empty line.
+func (l lines) line(v any) error {
 	var raw []byte
-	if e != nil {
+	if v != nil {
 		var err error
-		if raw, err = json.Marshal(e); err != nil {
+		if raw, err = json.Marshal(v); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -60,10 +61,7 @@ func (s *session) event(raw []byte) error {
 		_, err := fmt.Fprintf(s.Out, "%s\n", raw)
 		return err
 	}
-	subject := e.Service
-	if subject == "" {
-		subject = e.Proxy
-	}
+	subject := cmp.Or(e.Service, e.Proxy, e.Rollout)
 	_, err := fmt.Fprintf(s.Out, "%s  %-18s %-20s %s\n", e.Time.Local().Format("15:04:05.000"), e.Type, oneLine(subject), e.Message)
 	return err
 }

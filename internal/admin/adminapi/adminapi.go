@@ -365,9 +365,10 @@ type Version struct {
 // Event is one line of GET /v1/watch (newline-delimited JSON).
 type Event struct {
 	Time     time.Time `json:"time"`
-	Type     string    `json:"type"` // service.added|changed|removed, policy.revision|status, proxy.connected|gone, proxy.error, guard.hold|release
+	Type     string    `json:"type"` // service.added|changed|removed, policy.revision|status, proxy.connected|gone, proxy.error, guard.hold|release, rollout.started|PHASE|committed|confirmed|aborted|rolledback|heuristic
 	Service  string    `json:"service,omitempty"`
 	Proxy    string    `json:"proxy,omitempty"`
+	Rollout  string    `json:"rollout,omitempty"` // its id
 	Message  string    `json:"message"`
 	Healthy  int       `json:"healthy,omitempty"`
 	Policies []string  `json:"policies,omitempty"`
