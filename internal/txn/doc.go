@@ -2,7 +2,8 @@
 // one transaction and one input and gives the next state, the record to keep and
 // the calls to make. It knows no clock, network, disk or goroutine. What makes it
 // run is txn/coordinator, over a journal of txn/journal; fleets of proxies and
-// HTTP services are both participants of it.
+// HTTP services are both participants of it. docs/adr/0008-transactions.md gives
+// the reasons.
 //
 //	             every vote that the rule wants
 //	           ┌───────────────────────────────▶ Committing ──┐ every party
