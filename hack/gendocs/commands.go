@@ -30,6 +30,10 @@ func commandPages() error {
 		{ctl.ExitBadInput, "a document with faults"},
 		{ctl.ExitUnreachable, "no answer from the server"},
 		{ctl.ExitFindings, "answered, and something needs attention"},
+		{ctl.ExitRolledBack, "`rollout`: rolled back, or undone"},
+		{ctl.ExitHeld, "`rollout`: held until somebody commits it"},
+		{ctl.ExitHeuristic, "`rollout`: HEURISTIC, an operator should look"},
+		{ctl.ExitUndecided, "`rollout`: not decided, or not within `--wait-timeout`"},
 	} {
 		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.meaning)
 	}

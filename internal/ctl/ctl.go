@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes. Those from 64 on are of sysexits.h; 79 is Meshlite's own.
+// Exit codes. Those from 64 on are of sysexits.h, those from 79 on Meshlite's own.
 const (
 	ExitOK          = 0
 	ExitFailure     = 1
@@ -20,6 +20,10 @@ const (
 	ExitBadInput    = 65 // a document with faults
 	ExitUnreachable = 69 // no answer from the server
 	ExitFindings    = 79 // the question was answered, and something needs attention
+	ExitRolledBack  = 80 // the rollout is not in force, or not any more
+	ExitHeld        = 81 // the rollout waits for `rollout commit`
+	ExitHeuristic   = 82 // the rollout was decided, and not all of it held
+	ExitUndecided   = 83 // the rollout goes on
 )
 
 // IO is what a command may touch of the process it runs in.
@@ -108,7 +112,7 @@ func New(stdio IO) *cobra.Command {
 	} {
 		_ = root.RegisterFlagCompletionFunc(flag, complete) // the flags are there: see above
 	}
-	root.AddCommand(s.serviceCmd(), s.proxyCmd(), s.policyCmd(), s.freezeCmd(), s.doctorCmd(), s.configCmd(), s.versionCmd())
+	root.AddCommand(s.serviceCmd(), s.proxyCmd(), s.policyCmd(), s.rolloutCmd(), s.freezeCmd(), s.doctorCmd(), s.configCmd(), s.versionCmd())
 	return root
 }
 

@@ -73,7 +73,7 @@ func (s *session) diff(ctx context.Context, docs []*policy.Document, xds bool) (
 		old[keyOf(p)] = p.Document
 	}
 	for _, d := range docs {
-		text, err := difference(d.Key.String(), old[d.Key], d.Canonical)
+		text, err := difference(d.Key.String(), inForceAndGiven, old[d.Key], d.Canonical)
 		if err != nil {
 			return false, err
 		}
@@ -90,9 +90,14 @@ func (s *session) diff(ctx context.Context, docs []*policy.Document, xds bool) (
 	return differ || p.differs(), s.showPreview(p)
 }
 
+// sides name what is compared.
+type sides struct{ before, after string }
+
+var inForceAndGiven = sides{"in force", "given"}
+
 // difference is a unified diff of two documents as YAML; "" when they are the
 // same.
-func difference(name string, before, after json.RawMessage) (string, error) {
+func difference(name string, of sides, before, after json.RawMessage) (string, error) {
 	var texts [2][]byte
 	for i, raw := range []json.RawMessage{before, after} {
 		if raw == nil {
@@ -104,12 +109,12 @@ func difference(name string, before, after json.RawMessage) (string, error) {
 		}
 		texts[i] = text
 	}
-	return unified(name, texts[0], texts[1]), nil
+	return unified(name, of, texts[0], texts[1]), nil
 }
 
 // unified is a unified diff, "" for no difference.
-func unified(name string, before, after []byte) string {
-	return string(diff.Diff("in force: "+name, before, "given: "+name, after))
+func unified(name string, of sides, before, after []byte) string {
+	return string(diff.Diff(of.before+": "+name, before, of.after+": "+name, after))
 }
 
 // preview is what the server says a change set would do.
@@ -168,7 +173,7 @@ func (s *session) showPreview(p preview) error {
 				texts[j] = append(b.Bytes(), '\n')
 			}
 		}
-		if _, err := fmt.Fprintf(s.Out, "%s\n%s", line, unified(titleOf(c), texts[0], texts[1])); err != nil {
+		if _, err := fmt.Fprintf(s.Out, "%s\n%s", line, unified(titleOf(c), inForceAndGiven, texts[0], texts[1])); err != nil {
 			return err
 		}
 	}

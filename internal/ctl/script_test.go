@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs meshctl as users do. $SERVER is a real xds-server on the
 // catalog and policies of testdata/server; $WRITABLE has the folder $POLICIES,
 // which one script alone writes, and $EDITABLE $EDITABLE_POLICIES for another.
+// $ROLLOUTS keeps rollouts that never change by themselves.
 func TestScripts(t *testing.T) {
 	server := startServer(t, "testdata/server/policies")
 	own := t.TempDir() // may be written
@@ -36,7 +37,7 @@ func TestScripts(t *testing.T) {
 	editable := startServer(t, edited)
 	runScripts(t, "testdata/script", map[string]string{
 		"SERVER": server, "FREEZER": freezer, "WRITABLE": writable, "POLICIES": own, "EDITABLE": editable, "EDITABLE_POLICIES": edited,
-		"CONSUL": startConsul(t),
+		"CONSUL": startConsul(t), "ROLLOUTS": startRollouts(t),
 	})
 }
 
