@@ -79,7 +79,7 @@ spec:
 
 // TestCarriersAgree plays one scenario through a folder, Consul's key-value
 // store and a Kubernetes API: the same edits give the same bytes on the wire,
-// and what is deleted again is in force no more.
+// and what was applied and deleted again leaves nothing behind.
 func TestCarriersAgree(t *testing.T) {
 	t.Parallel()
 	steps := map[string]map[string]string{} // carrier → resource → version, after the scenario
@@ -140,6 +140,13 @@ func scenario(t *testing.T, name string) map[string]string {
 	c.drop("TrafficRoute", "orders")
 	c.drop("ResiliencePolicy", "stock")
 	lab.Until(t, 10*time.Second, "both are gone", timeout("15s"))
+	// Clusters outlive the routes to them by half a minute.
+	lab.Until(t, 45*time.Second, "nothing is left of them", func() error {
+		if now := versions(t, s, "client"); !maps.Equal(now, before) {
+			return fmt.Errorf("on the wire are %v, before were %v", now, before)
+		}
+		return acknowledged(s)
+	})
 	return after
 }
 

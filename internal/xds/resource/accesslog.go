@@ -31,7 +31,7 @@ func httpAccessLog(p Profile) *accesslogv3.AccessLog {
 }
 
 // tcpAccessLog is the same for a connection, which has no route: service and
-// policy are those of the cluster.
+// policy are those of the cluster, which knows of no generation.
 func tcpAccessLog(p Profile, u Upstream) *accesslogv3.AccessLog {
 	return accessLog(map[string]string{
 		"time":        "%START_TIME%",
@@ -42,7 +42,6 @@ func tcpAccessLog(p Profile, u Upstream) *accesslogv3.AccessLog {
 		"attempts":    "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
 		"upstream":    "%UPSTREAM_HOST%",
 		"policy":      "%METADATA(CLUSTER:meshlite.dev:policy)%",
-		"generation":  "%METADATA(CLUSTER:meshlite.dev:generation)%",
 		"sent":        "%BYTES_SENT%",
 		"received":    "%BYTES_RECEIVED%",
 	})

@@ -1,8 +1,6 @@
 package resource
 
 import (
-	"strconv"
-
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -16,9 +14,9 @@ import (
 const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 // cluster is a destination, or a subset of it, as one caller may use it. No
-// field depends on the number or the health of endpoints, and none on the rules
-// of a route: a changed cluster closes every connection and forgets every
-// ejection.
+// field depends on the number or the health of endpoints, on the rules of a
+// route, or on the generation of a document, which an edit of a timeout counts up
+// too: a changed cluster closes every connection and forgets every ejection.
 func cluster(service, subset string, d *mesh.Destination) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
 		Name:                 mesh.ClusterName(service, subset),
@@ -104,9 +102,6 @@ func metadata(service string, by mesh.DocumentRef, more map[string]string) *core
 	fields := map[string]*structpb.Value{
 		"service": structpb.NewStringValue(service),
 		"policy":  structpb.NewStringValue(policyName(by)),
-	}
-	if !by.IsDefault() {
-		fields["generation"] = structpb.NewStringValue(strconv.FormatInt(by.Generation, 10))
 	}
 	for k, v := range more {
 		fields[k] = structpb.NewStringValue(v)

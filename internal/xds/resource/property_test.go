@@ -15,6 +15,7 @@ import (
 
 	"meshlite.dev/internal/catalog"
 	"meshlite.dev/internal/mesh"
+	"meshlite.dev/internal/policy"
 	"meshlite.dev/internal/xds/resource"
 )
 
@@ -73,6 +74,26 @@ func TestEndpointsChangeNoCluster(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An edit of what routes alone carry changes no cluster, also where the document
+// decides both.
+func TestAnEditOfRoutesChangesNoCluster(t *testing.T) {
+	build := func(generation int64, timeout string) []*resource.Resource {
+		p := policy.Decode("test.yaml", []byte(one("orders", "  timeouts: {request: "+timeout+"}\n  outlierDetection: {consecutive5xx: 3}\n  limits: {connections: 10}\n")))
+		rs, faults := everything(resource.Config{}, modelAt(generation, p.Documents, service("orders", mesh.HTTP1, 2)))
+		if len(p.Refused)+len(faults) > 0 {
+			t.Fatal(p.Refused, faults)
+		}
+		return rs
+	}
+	was, now := build(1, "1s"), build(2, "2s")
+	for _, typ := range []string{resource.ClusterType, resource.RouteType} {
+		changed := find(was, typ, "orders", "").Version != find(now, typ, "orders", "").Version
+		if want := typ == resource.RouteType; changed != want {
+			t.Errorf("%s changed: %v, want %v", typ, changed, want)
+		}
+	}
 }
 
 // The short way of a rebuild gives what the long way gives.

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"slices"
+	"strconv"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -106,14 +107,15 @@ func shares(a *routev3.RouteAction, service string, d *mesh.Destination, ts []ta
 // resilience of its requests. The policy is the most specific that took part,
 // the TrafficRoute where none did.
 func ruleMetadata(service string, d *mesh.Destination, r *mesh.Rule) *corev3.Metadata {
-	more := decided(r.Resilience)
-	if r.Name == "" {
-		return metadata(service, r.Resilience.Route, more)
+	more, by := decided(r.Resilience), r.Resilience.Route
+	if r.Name != "" {
+		if by.IsDefault() {
+			by = d.Routes.By
+		}
+		more["rule"], more["route"] = r.Name, d.Routes.By.String()
 	}
-	by := r.Resilience.Route
-	if by.IsDefault() {
-		by = d.Routes.By
+	if !by.IsDefault() {
+		more["generation"] = strconv.FormatInt(by.Generation, 10)
 	}
-	more["rule"], more["route"] = r.Name, d.Routes.By.String()
 	return metadata(service, by, more)
 }

@@ -36,6 +36,11 @@ func compiled(tb testing.TB, policies string, services ...*catalog.Service) mesh
 }
 
 func model(docs []*policy.Document, services ...*catalog.Service) mesh.Model {
+	return modelAt(1, docs, services...)
+}
+
+// modelAt is the model under documents of a generation.
+func modelAt(generation int64, docs []*policy.Document, services ...*catalog.Service) mesh.Model {
 	all := map[string]*catalog.Service{}
 	for _, s := range services {
 		all[s.Name] = s
@@ -43,7 +48,7 @@ func model(docs []*policy.Document, services ...*catalog.Service) mesh.Model {
 	rev := policy.Revision{Hash: "test", Number: 1}
 	for _, d := range docs {
 		pinned := *d
-		pinned.Generation = 1
+		pinned.Generation = generation
 		rev.Documents = append(rev.Documents, &pinned)
 	}
 	return compile.Full(compile.Default(), catalog.Snapshot{Services: pmap.From(all)}, rev).Model
