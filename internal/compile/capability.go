@@ -11,23 +11,8 @@ import (
 	"meshlite.dev/internal/mesh"
 )
 
-// capability is a field of a document that an Envoy older than since ignores
-// silently, as it does every field that it does not know.
-type capability struct {
-	kind  string // of the document
-	path  string // below spec, "[]" for each element of a list
-	since string // first minor release: "1.38"
-}
-
-// capabilities lists the fields that not all supported Envoys have. There are
-// none: whatever xds/resource sends stands in the API of Envoy 1.36, before the
-// oldest supported one, and the newest of the retry tokens (reset-before-request)
-// came with 1.31. A field whose message is younger than the oldest supported
-// Envoy belongs here, with the release note that says so.
-var capabilities []capability
-
 // tooNew reports the fields in use that a connected Envoy does not know.
-func (v *view) tooNew(builds []string, table []capability) []mesh.Finding {
+func (v *view) tooNew(builds []string, table []mesh.Capability) []mesh.Finding {
 	if len(table) == 0 || len(builds) == 0 {
 		return nil
 	}
@@ -35,14 +20,14 @@ func (v *view) tooNew(builds []string, table []capability) []mesh.Finding {
 	for _, d := range v.documents.All() {
 		set := fieldsOf(d)
 		for _, c := range table {
-			places := set[c.path]
-			old := olderThan(builds, c.since)
-			if c.kind != d.Kind || len(places) == 0 || len(old) == 0 {
+			places := set[c.Path]
+			old := lacking(builds, c)
+			if c.Kind != d.Kind || len(places) == 0 || len(old) == 0 {
 				continue
 			}
 			out = append(out, mesh.Finding{
 				Code: mesh.CodeFieldTooNew, Severity: mesh.Warning, Document: d.Ref().String(), Path: "spec." + places[0],
-				Message: fmt.Sprintf("needs Envoy %s; connected proxies run %s and ignore it without a word", c.since, strings.Join(old, ", ")),
+				Message: fmt.Sprintf("needs Envoy %s; connected proxies run %s and do not get it", c.Since, strings.Join(old, ", ")),
 				Hint:    "upgrade these proxies (`meshctl proxy status` names them), or leave the field out until then",
 			})
 		}
@@ -50,35 +35,21 @@ func (v *view) tooNew(builds []string, table []capability) []mesh.Finding {
 	return out
 }
 
-// olderThan lists the builds before a release, each once, oldest first. What
-// cannot be read as a version is left out.
-func olderThan(builds []string, since string) []string {
+// lacking lists the builds that are too old for a field, each once, oldest
+// first.
+func lacking(builds []string, c mesh.Capability) []string {
 	var out []string
-	want, _ := version(since)
 	for _, b := range builds {
-		if have, ok := version(b); ok && slices.Compare(have, want) < 0 && !slices.Contains(out, b) {
+		if c.Lacks(b) && !slices.Contains(out, b) {
 			out = append(out, b)
 		}
 	}
 	slices.SortFunc(out, func(a, b string) int {
-		x, _ := version(a)
-		y, _ := version(b)
+		x, _ := mesh.VersionOf(a)
+		y, _ := mesh.VersionOf(b)
 		return cmp.Or(slices.Compare(x, y), cmp.Compare(a, b))
 	})
 	return out
-}
-
-// version reads "1.38.2" and "1.38.2-dev" as numbers.
-func version(s string) (numbers []int, ok bool) {
-	s, _, _ = strings.Cut(s, "-")
-	for part := range strings.SplitSeq(s, ".") {
-		n, err := strconv.Atoi(part)
-		if err != nil {
-			return nil, false
-		}
-		numbers = append(numbers, n)
-	}
-	return numbers, true
 }
 
 // fieldsOf lists the fields that a document sets: by path with "[]", all places

@@ -25,13 +25,15 @@ func TestAFieldNewerThanAConnectedEnvoyIsReported(t *testing.T) {
 		}
 	}
 	r := Full(Default(), catalog.Snapshot{}, policy.Revision{Documents: []*policy.Document{rp, tr}})
-	table := func(kind, path, since string) []capability { return []capability{{kind, path, since}} }
+	table := func(kind, path, since string) []mesh.Capability {
+		return []mesh.Capability{{Kind: kind, Path: path, Since: since}}
+	}
 	for _, tc := range []struct {
-		table  []capability
+		table  []mesh.Capability
 		builds string
 		want   string
 	}{
-		{capabilities, "1.0.0", ""},
+		{mesh.Capabilities(), "1.0.0", ""},
 		{table("ResiliencePolicy", "retry.budget.percent", "1.38"), "1.37.9 1.40.0 1.37.9 1.36.10-dev 1.36.2 1.38.0", "rp/default/p@2 spec.retry.budget.percent 1.36.2, 1.36.10-dev, 1.37.9"},
 		{table("ResiliencePolicy", "retry.budget.percent", "1.38"), "1.38.0 1.40.1", ""},
 		{table("ResiliencePolicy", "retry.budget.percent", "1.38"), "unknown", ""},
@@ -47,7 +49,7 @@ func TestAFieldNewerThanAConnectedEnvoyIsReported(t *testing.T) {
 		var got []string
 		for _, f := range r.findingsWith(Observed{Builds: strings.Fields(tc.builds)}, tc.table) {
 			if f.Code == mesh.CodeFieldTooNew {
-				builds, _, _ := strings.Cut(f.Message[strings.Index(f.Message, " run ")+5:], " and ignore")
+				builds, _, _ := strings.Cut(f.Message[strings.Index(f.Message, " run ")+5:], " and do not")
 				got = append(got, fmt.Sprint(f.Document, " ", f.Path, " ", builds))
 			}
 		}

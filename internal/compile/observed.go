@@ -27,10 +27,10 @@ type Edge struct {
 // limits below the load, fields that a connected Envoy does not know. It costs
 // what the graph is large, at each call.
 func (v *view) FindingsWith(o Observed) []mesh.Finding {
-	return v.findingsWith(o, capabilities)
+	return v.findingsWith(o, mesh.Capabilities())
 }
 
-func (v *view) findingsWith(o Observed, table []capability) []mesh.Finding {
+func (v *view) findingsWith(o Observed, table []mesh.Capability) []mesh.Finding {
 	if v == nil {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"meshlite.dev/internal/xds/cache"
+	"meshlite.dev/internal/xds/resource"
 )
 
 // codec sends responses whose resources were marshalled when they were
@@ -41,6 +42,8 @@ type response struct {
 	version string // state of the world only
 	items   []*cache.Item
 	removed []string // delta only
+
+	trim *resource.Trimmer // of the proxy's build; nil takes nothing away
 }
 
 // size is about the number of bytes on the wire.
@@ -56,6 +59,7 @@ func (r *response) size() (n int) {
 func (r *response) buffers() mem.BufferSlice {
 	out := make(mem.BufferSlice, 0, 2*len(r.items)+1)
 	for _, i := range r.items {
+		i = trimmed(i, r.trim)
 		if r.sotw {
 			out = append(out, mem.SliceBuffer(anyFrame(i)), mem.SliceBuffer(i.Body))
 		} else {
@@ -72,6 +76,23 @@ func (r *response) buffers() mem.BufferSlice {
 		tail = protowire.AppendString(protowire.AppendTag(tail, 6, protowire.BytesType), name)
 	}
 	return append(out, mem.SliceBuffer(tail))
+}
+
+// trimmed is i as a build gets it that does not know all of it, under the same
+// version.
+func trimmed(i *cache.Item, t *resource.Trimmer) *cache.Item {
+	if t == nil || i.Resource == nil {
+		return i
+	}
+	less := *i.Resource
+	if less.Body = t.Body(i.Type, i.Body); len(less.Body) == len(i.Body) {
+		return i
+	}
+	out, ok := cache.NewItem(&less, i.At)
+	if !ok {
+		return i
+	}
+	return out
 }
 
 // anyFrame writes field 2 (resources) of a DiscoveryResponse up to and

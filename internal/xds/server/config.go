@@ -34,6 +34,10 @@ type Config struct {
 	// PERMISSION_DENIED. Nil lets everybody in.
 	Authorize func(ctx context.Context, service string) error
 
+	// Capabilities are the fields that are kept from proxies whose Envoy is too
+	// old to know them. Nil is mesh.Capabilities.
+	Capabilities []mesh.Capability
+
 	Observer Observer
 	Log      *slog.Logger // nil is silent
 
@@ -85,6 +89,9 @@ func (c Config) withDefaults() Config {
 	or(&c.MaxStreams, d.MaxStreams)
 	or(&c.StreamRate, d.StreamRate)
 	or(&c.Burst, d.Burst)
+	if c.Capabilities == nil {
+		c.Capabilities = mesh.Capabilities()
+	}
 	if c.Observer == nil {
 		c.Observer = NopObserver{}
 	}

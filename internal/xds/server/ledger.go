@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"meshlite.dev/internal/xds/cache"
+	"meshlite.dev/internal/xds/resource"
 )
 
 // ledger remembers every proxy by its id, for a while after it has gone.
@@ -30,6 +31,7 @@ type proxy struct {
 // after a broken connection, is shown by its newest stream.
 func (s *Server) join(st *stream) {
 	st.bit = s.builds.bit(st.node.Envoy)
+	st.trim = resource.NewTrimmer(st.node.Envoy, s.cfg.Capabilities)
 	l := &s.ledger
 	l.mu.Lock()
 	l.prune(time.Now(), s.cfg.Remember)

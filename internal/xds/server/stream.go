@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"meshlite.dev/internal/xds/cache"
+	"meshlite.dev/internal/xds/resource"
 )
 
 // stream is one connected proxy. Its handler waits for the end; one goroutine
@@ -28,6 +29,7 @@ type stream struct {
 	// Written before the first flush, constant afterwards.
 	node  Node
 	bit   uint64 // of the build, in what items learn
+	trim  *resource.Trimmer
 	proxy *proxy
 
 	mu        sync.Mutex
@@ -154,6 +156,7 @@ func (st *stream) flushAll() {
 		}
 		for _, r := range st.flush() {
 			stuck.Reset(st.srv.cfg.SendTimeout)
+			r.trim = st.trim
 			err := st.wire.send(r)
 			stuck.Stop()
 			if err != nil {
