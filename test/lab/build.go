@@ -12,6 +12,7 @@ import (
 var Binaries struct {
 	XDSServer, Meshctl, Echo     string
 	Envoy, Consul                string
+	OldEnvoy                     string // the oldest supported one
 	Etcd, KubeAPIServer, Kubectl string
 }
 
@@ -64,7 +65,7 @@ func FindTools() error {
 // findTools says where hack/tools.sh installs what it installs.
 func findTools(root string) {
 	for path, tool := range map[*string]string{
-		&Binaries.Envoy: "envoy", &Binaries.Consul: "consul",
+		&Binaries.Envoy: "envoy", &Binaries.OldEnvoy: "envoy-1.37", &Binaries.Consul: "consul",
 		&Binaries.Etcd: "etcd", &Binaries.KubeAPIServer: "kube-apiserver", &Binaries.Kubectl: "kubectl",
 	} {
 		*path = filepath.Join(root, ".tools", "bin", tool)

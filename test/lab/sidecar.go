@@ -22,6 +22,7 @@ type Sidecar struct {
 	ID, Service     string
 	Outbound, Admin int
 	Upstreams       map[string]int // service to local port
+	Envoy           string         // what Start starts; Binaries.Envoy
 	lab             *Lab
 	bootstrap       string
 	client          *http.Client
@@ -38,10 +39,20 @@ func (l *Lab) Sidecar(service string, args ...string) *Sidecar {
 	return s
 }
 
+// OldSidecar is Sidecar, called SERVICE-old, with the oldest supported Envoy.
+func (l *Lab) OldSidecar(service string, args ...string) *Sidecar {
+	l.Helper()
+	s := l.NewSidecar(service, service+"-old", args...)
+	s.Envoy = Binaries.OldEnvoy
+	s.Start()
+	s.WaitReady(20 * time.Second)
+	return s
+}
+
 // NewSidecar is Sidecar with an id and without the start.
 func (l *Lab) NewSidecar(service, id string, args ...string) *Sidecar {
 	l.Helper()
-	s := &Sidecar{ID: id, Service: service, Outbound: FreePort(l), Admin: FreePort(l), Upstreams: map[string]int{}, lab: l}
+	s := &Sidecar{ID: id, Service: service, Outbound: FreePort(l), Admin: FreePort(l), Upstreams: map[string]int{}, Envoy: Binaries.Envoy, lab: l}
 	args = append([]string{}, args...)
 	for i, a := range args {
 		if i == 0 || args[i-1] != "--upstream" {
@@ -80,7 +91,7 @@ func (l *Lab) NewSidecar(service, id string, args ...string) *Sidecar {
 // Start starts the Envoy, first time or again.
 func (s *Sidecar) Start() {
 	s.lab.Helper()
-	s.Process = s.lab.Start("envoy "+s.ID, nil, Binaries.Envoy, "-c", s.bootstrap, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--drain-time-s", "2")
+	s.Process = s.lab.Start("envoy "+s.ID, nil, s.Envoy, "-c", s.bootstrap, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--drain-time-s", "2")
 }
 
 // WaitReady waits until Envoy is live and the server reports it SYNCED.
