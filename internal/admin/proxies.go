@@ -187,7 +187,7 @@ func (a *api) resourcesOf(r *http.Request) ([]server.ResourceState, error) {
 
 func proxyRow(p server.Proxy) adminapi.Proxy {
 	out := adminapi.Proxy{
-		ID: p.ID, Service: p.Service, Envoy: p.Envoy, Address: p.Address, Protocol: p.Protocol,
+		ID: p.ID, Service: p.Service, Envoy: p.Envoy, Labels: p.Labels, Address: p.Address, Protocol: p.Protocol,
 		ConnectedAt: p.ConnectedAt, Connected: p.Connected, Status: string(p.Status), Types: []adminapi.TypeStatus{},
 	}
 	for _, t := range p.Types {

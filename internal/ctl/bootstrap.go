@@ -60,6 +60,7 @@ func bootstrapFlags(fs *pflag.FlagSet, c *bootstrap.Config) {
 	fs.Var((*upstreams)(&c.Upstreams), "upstream", "a local port for one service, NAME=PORT; repeatable")
 	fs.StringVar(&c.Region, "region", "", "where the proxy runs")
 	fs.StringVar(&c.Zone, "zone", "", "where the proxy runs, within the region")
+	fs.StringToStringVar(&c.Labels, "label", nil, "KEY=VALUE, by which a rollout's --canary can choose it; repeatable")
 	fs.StringVar(&c.TLSCA, "tls-ca", "", "CA file that proves xds-server; turns TLS on")
 	fs.StringVar(&c.TLSCert, "tls-cert", "", "certificate file of this sidecar")
 	fs.StringVar(&c.TLSKey, "tls-key", "", "key file of --tls-cert")

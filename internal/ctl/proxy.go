@@ -2,7 +2,9 @@ package ctl
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +57,7 @@ that went away is shown for an hour. Exit code 79 when one is in ERROR.`,
 
 func (s *session) showProxies(proxies []adminapi.Proxy) error {
 	t := table{
-		head:  append(append([]string{"PROXY", "SERVICE", "STATUS"}, types...), "ENVOY", "AGE", "+ADDRESS", "+XDS", "+RESOURCES"),
+		head:  append(append([]string{"PROXY", "SERVICE", "STATUS"}, types...), "ENVOY", "AGE", "+ADDRESS", "+XDS", "+RESOURCES", "+LABELS"),
 		empty: "no sidecar has connected within the last hour",
 	}
 	refused := false
@@ -92,7 +94,15 @@ func proxyRow(p adminapi.Proxy) []string {
 	for _, name := range types {
 		row = append(row, at[name].Status)
 	}
-	return append(row, p.Envoy, age, p.Address, p.Protocol, fmt.Sprint(resources))
+	return append(row, p.Envoy, age, p.Address, p.Protocol, fmt.Sprint(resources), labelsOf(p))
+}
+
+func labelsOf(p adminapi.Proxy) string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(p.Labels)) {
+		out = append(out, key+"="+p.Labels[key])
+	}
+	return strings.Join(out, ",")
 }
 
 // showTroubles says what was refused and what waits, below the table.

@@ -86,17 +86,18 @@ type Edge struct {
 
 // Proxy is one row of GET /v1/proxies.
 type Proxy struct {
-	ID          string       `json:"id"`
-	Service     string       `json:"service"`
-	Envoy       string       `json:"envoy"` // build version, "1.40.0"
-	Address     string       `json:"address"`
-	Protocol    string       `json:"protocol"` // "delta" or "sotw"
-	ConnectedAt time.Time    `json:"connectedAt"`
-	Connected   bool         `json:"connected"` // false: seen within the last hour, gone now
-	Status      string       `json:"status"`    // the worst of its types
-	Types       []TypeStatus `json:"types"`
-	Errors      []Rejection  `json:"errors,omitempty"`
-	Held        []Held       `json:"held,omitempty"`
+	ID          string            `json:"id"`
+	Service     string            `json:"service"`
+	Envoy       string            `json:"envoy"` // build version, "1.40.0"
+	Labels      map[string]string `json:"labels,omitempty"`
+	Address     string            `json:"address"`
+	Protocol    string            `json:"protocol"` // "delta" or "sotw"
+	ConnectedAt time.Time         `json:"connectedAt"`
+	Connected   bool              `json:"connected"` // false: seen within the last hour, gone now
+	Status      string            `json:"status"`    // the worst of its types
+	Types       []TypeStatus      `json:"types"`
+	Errors      []Rejection       `json:"errors,omitempty"`
+	Held        []Held            `json:"held,omitempty"`
 }
 
 // States of a type on a proxy, best first.

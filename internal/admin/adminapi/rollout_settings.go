@@ -3,10 +3,11 @@ package adminapi
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"meshlite.dev/internal/mesh"
 )
 
 // Modes of a rollout.
@@ -26,7 +27,7 @@ const (
 type RolloutSettings struct {
 	Mode string `json:"mode"` // auto, direct, hold
 	// Canary are the proxies that serve the change first: "10%", or "KEY=VALUE" of
-	// their labels; "" is none.
+	// their labels, or of id, service, region, zone, envoy; "" is none.
 	Canary string   `json:"canary,omitempty"`
 	Bake   Duration `json:"bake,omitempty"` // how long these serve it before it is judged
 	// ConfirmTimeout is how long after the commit a person may take to confirm
@@ -71,9 +72,6 @@ func put[T any](into, from *T) {
 	}
 }
 
-// canaryLabel is a label of a proxy as --canary names it.
-var canaryLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?=[^\s=]+$`)
-
 // CanaryPercent is the share that Canary asks for, 1 to 100; ok is false where it
 // is a label, or none.
 func (s RolloutSettings) CanaryPercent() (percent int, ok bool) {
@@ -87,10 +85,8 @@ func (s RolloutSettings) CanaryPercent() (percent int, ok bool) {
 
 // CanaryLabel is the label that Canary asks for.
 func (s RolloutSettings) CanaryLabel() (key, value string, ok bool) {
-	if !canaryLabel.MatchString(s.Canary) {
-		return "", "", false
-	}
-	return strings.Cut(s.Canary, "=")
+	key, value, ok = strings.Cut(s.Canary, "=")
+	return key, value, ok && mesh.CheckLabel(key, value) == nil
 }
 
 // Validate says everything that is wrong, by the names of the JSON fields.
@@ -102,7 +98,7 @@ func (s RolloutSettings) Validate() error {
 	}
 	_, percent := s.CanaryPercent()
 	_, _, label := s.CanaryLabel()
-	if s.Canary != "" && !percent && !label || len(s.Canary) > 256 {
+	if s.Canary != "" && !percent && !label {
 		fault("canary: %.64q: must be 1%% to 100%%, or a label KEY=VALUE of proxies", s.Canary)
 	}
 	unvoted := ""

@@ -2,7 +2,9 @@ package inject
 
 import (
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -72,6 +74,9 @@ func (w *workload) sidecar() *yaml.Node {
 	}
 	if p.Zone != "" {
 		args = append(args, "--zone="+p.Zone)
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.Labels)) {
+		args = append(args, "--label="+key+"="+p.Labels[key])
 	}
 	c := container{
 		Name: Container, Image: w.options.Image, RestartPolicy: "Always",

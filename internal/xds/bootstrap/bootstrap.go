@@ -100,6 +100,13 @@ func (c Config) node() *corev3.Node {
 		}
 		own["upstreams"] = structpb.NewListValue(list)
 	}
+	if len(c.Labels) > 0 {
+		labels := map[string]*structpb.Value{}
+		for key, value := range c.Labels {
+			labels[key] = structpb.NewStringValue(value)
+		}
+		own["labels"] = structpb.NewStructValue(&structpb.Struct{Fields: labels})
+	}
 	n := &corev3.Node{
 		Id:      c.ID,
 		Cluster: c.Service,

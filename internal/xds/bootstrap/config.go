@@ -21,6 +21,8 @@ type Config struct {
 	AdminPort    uint16 // Envoy's admin interface; 1 to 65535
 	Upstreams    []Upstream
 	Region, Zone string // node.locality; empty is unknown
+	// Labels are by what a rollout can choose the proxy for its canary.
+	Labels map[string]string
 
 	TLSCA   string // CA file; turns TLS on
 	TLSCert string // client certificate file; with TLSKey and TLSCA
@@ -54,6 +56,9 @@ func (c Config) Validate() error {
 		faults = append(faults, err)
 	}
 	faults = append(faults, c.validatePorts()...)
+	for _, err := range mesh.CheckLabels(c.Labels) {
+		fault("--label: %w", err)
+	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		fault("--tls-cert and --tls-key go together; only one is set")
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -23,6 +24,26 @@ type Node struct {
 	OutboundPort uint32 // 0: no outbound listener
 	AdminPort    uint32 // 0: not told
 	Upstreams    []Upstream
+	Labels       map[string]string
+}
+
+// Label is what the proxy is chosen by: one of its own labels, or its id,
+// service, region, zone, or version of Envoy under these names; "" when it has
+// none.
+func (n Node) Label(key string) string {
+	switch key {
+	case "id":
+		return n.ID
+	case "service":
+		return n.Service
+	case "region":
+		return n.Region
+	case "zone":
+		return n.Zone
+	case "envoy":
+		return n.Envoy
+	}
+	return n.Labels[key]
 }
 
 // Upstream is a local port of a proxy.
@@ -61,6 +82,15 @@ func (n *Node) readMetadata(m map[string]*structpb.Value) (err error) {
 	}
 	if n.AdminPort, err = port(m, "adminPort"); err != nil {
 		return err
+	}
+	for key, v := range m["labels"].GetStructValue().GetFields() {
+		if n.Labels == nil {
+			n.Labels = map[string]string{}
+		}
+		n.Labels[key] = v.GetStringValue()
+	}
+	if faults := mesh.CheckLabels(n.Labels); faults != nil {
+		return fmt.Errorf("node metadata %s: labels: %w", MetadataKey, errors.Join(faults...))
 	}
 	for i, v := range m["upstreams"].GetListValue().GetValues() {
 		f := v.GetStructValue().GetFields()

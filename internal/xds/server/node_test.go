@@ -1,0 +1,41 @@
+package server_test
+
+import (
+	"strings"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"meshlite.dev/internal/xds/server"
+	"meshlite.dev/internal/xds/server/xdstest"
+)
+
+func TestAProxyIsChosenByWhatItSaysOfItself(t *testing.T) {
+	node := xdstest.Node("web-1", "web")
+	node.Locality = &corev3.Locality{Region: "eu", Zone: "eu-1"}
+	own := node.GetMetadata().GetFields()[server.MetadataKey].GetStructValue().GetFields()
+	label := func(key, value string) {
+		own["labels"] = structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{key: structpb.NewStringValue(value)}})
+	}
+	label("canary", "yes")
+	n, err := server.ParseNode(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{
+		"id": "web-1", "service": "web", "region": "eu", "zone": "eu-1", "envoy": "1.40.0", "canary": "yes", "other": "",
+	} {
+		if got := n.Label(key); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+	label("zone", "eu-2")
+	if _, err := server.ParseNode(node); err == nil || !strings.Contains(err.Error(), `labels: key "zone"`) {
+		t.Errorf("a label by the name of the zone: %v", err)
+	}
+	own["labels"] = structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{"n": structpb.NewNumberValue(1)}})
+	if _, err := server.ParseNode(node); err == nil {
+		t.Error("a label that is a number is taken")
+	}
+}
