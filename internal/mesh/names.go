@@ -19,6 +19,8 @@ import (
 //	route configuration of passthrough        ~passthrough, scope "*"
 const (
 	OutboundListener      = "outbound"
+	BallotListener        = "prepare"       // has no socket: it takes route configurations to be voted on
+	BallotRoute           = "prepare/out"   // the route configuration of BallotListener; empty but during a vote
 	LocalCluster          = "local_cluster" // static cluster of the bootstrap; its EDS name is LocalAssignment
 	XDSCluster            = "xds"           // static cluster of the bootstrap
 	PassthroughCluster    = "~passthrough"
@@ -53,6 +55,10 @@ func FailoverCluster(owner string, pools []Pool) string {
 // NothingCluster names the cluster without instances that takes, in the routes
 // of owner, the share of a backend that is not there.
 func NothingCluster(owner string) string { return owner + nothing }
+
+// StagedCluster names the copy of a cluster that is voted on in a transaction.
+// No other cluster has a "!" in its name.
+func StagedCluster(name, tx string) string { return name + "!" + tx }
 
 // ServiceOfCluster returns the service key whose instances a cluster has: its
 // own name, or that before the subset. The clusters of a failover list and of

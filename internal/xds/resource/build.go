@@ -141,6 +141,7 @@ func (b *maker) endpoints(s *mesh.Service) {
 // Global makes what belongs to the mesh as a whole.
 func Global(cfg Config) Set {
 	b := maker{cfg: cfg}
+	b.add(Resource{Type: RouteType, Name: mesh.BallotRoute}, noBallot())
 	if cfg.Egress == Passthrough {
 		b.add(Resource{Type: ClusterType, Name: mesh.PassthroughCluster}, passthroughCluster())
 		b.add(Resource{Type: ScopedRouteType, Name: mesh.PassthroughScope, Refs: []Ref{{RouteType, mesh.PassthroughRoute}}},
@@ -155,6 +156,7 @@ func Listeners(cfg Config, p Profile) ([]*Resource, []Fault) {
 	b := maker{cfg: cfg}
 	if p.OutboundPort != 0 {
 		b.add(Resource{Type: ListenerType, Name: mesh.OutboundListener}, outbound(cfg, p))
+		b.add(Resource{Type: ListenerType, Name: mesh.BallotListener, Refs: []Ref{{RouteType, mesh.BallotRoute}}}, ballotListener(cfg, p))
 	}
 	for _, u := range p.Upstreams {
 		// A local port is fixed when the proxy starts: a change of its

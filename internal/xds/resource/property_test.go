@@ -149,9 +149,11 @@ func TestP6ReferencesAreClosedInASet(t *testing.T) {
 				}
 			}
 			if rc, ok := message(t, r).(*routev3.RouteConfiguration); ok && r.Body != nil {
-				for _, route := range rc.GetVirtualHosts()[0].GetRoutes() {
-					if c := route.GetRoute().GetCluster(); c != "" && len(r.Refs) == 0 {
-						t.Errorf("%s: route %s leads to %s and does not say so", g.name, route.GetName(), c)
+				for _, vh := range rc.GetVirtualHosts() {
+					for _, route := range vh.GetRoutes() {
+						if c := route.GetRoute().GetCluster(); c != "" && len(r.Refs) == 0 {
+							t.Errorf("%s: route %s leads to %s and does not say so", g.name, route.GetName(), c)
+						}
 					}
 				}
 			}

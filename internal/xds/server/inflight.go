@@ -32,10 +32,11 @@ func (st *stream) nextNonce() string {
 
 // answer takes an ACK or a NACK. Delta answers every nonce once, in order; a
 // nonce that is unknown was answered before or belongs to an earlier stream,
-// and is no news.
+// and is no news, unless it is that of a ballot.
 func (st *stream) answer(k cache.Kind, req *request) {
 	at := slices.IndexFunc(st.inflight, func(s *sent) bool { return s.nonce == req.nonce && s.kind == k })
 	if at < 0 {
+		st.counted(req)
 		return
 	}
 	rec := st.inflight[at]

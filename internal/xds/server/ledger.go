@@ -30,7 +30,7 @@ type proxy struct {
 // join enters a stream. A proxy that is connected twice, as it is for a moment
 // after a broken connection, is shown by its newest stream.
 func (s *Server) join(st *stream) {
-	st.bit = s.builds.bit(st.node.Envoy)
+	st.bit = s.builds.bit(st.node.Build)
 	st.trim = resource.NewTrimmer(st.node.Envoy, s.cfg.Capabilities)
 	l := &s.ledger
 	l.mu.Lock()

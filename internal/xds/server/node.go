@@ -1,9 +1,13 @@
 package server
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -20,6 +24,7 @@ type Node struct {
 	ID           string // node.id: the instance
 	Service      string // node.cluster
 	Envoy        string // build version, "1.40.0"; "" when it is no Envoy
+	Build        string // what decides what it accepts: version and extensions, "1.40.0/9f3c"
 	Region, Zone string
 	OutboundPort uint32 // 0: no outbound listener
 	AdminPort    uint32 // 0: not told
@@ -62,6 +67,7 @@ func ParseNode(n *corev3.Node) (Node, error) {
 	if v := n.GetUserAgentBuildVersion().GetVersion(); v != nil {
 		out.Envoy = fmt.Sprintf("%d.%d.%d", v.GetMajorNumber(), v.GetMinorNumber(), v.GetPatch())
 	}
+	out.Build = buildOf(out.Envoy, n.GetExtensions())
 	if out.ID == "" {
 		return out, fmt.Errorf("node.id is empty: start Envoy with a bootstrap of `meshctl proxy bootstrap`")
 	}
@@ -74,6 +80,21 @@ func ParseNode(n *corev3.Node) (Node, error) {
 	}
 	err := out.readMetadata(own.GetStructValue().GetFields())
 	return out, err
+}
+
+// buildOf is the version, and a hash of the names of what the Envoy has built in,
+// in any order, where it tells.
+func buildOf(version string, extensions []*corev3.Extension) string {
+	if len(extensions) == 0 {
+		return version
+	}
+	names := make([]string, len(extensions))
+	for i, e := range extensions {
+		names[i] = e.GetCategory() + " " + e.GetName()
+	}
+	slices.Sort(names)
+	sum := sha256.Sum256([]byte(strings.Join(names, "\n")))
+	return version + "/" + hex.EncodeToString(sum[:2])
 }
 
 func (n *Node) readMetadata(m map[string]*structpb.Value) (err error) {
@@ -150,7 +171,7 @@ func (n Node) calls(service string) bool {
 func (n Node) listeners() map[string]bool {
 	out := map[string]bool{}
 	if n.OutboundPort != 0 {
-		out[mesh.OutboundListener] = true
+		out[mesh.OutboundListener], out[mesh.BallotListener] = true, true
 	}
 	for _, u := range n.Upstreams {
 		out[mesh.UpstreamListener(u.Service, u.Port)] = true

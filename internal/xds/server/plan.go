@@ -55,6 +55,7 @@ func (st *stream) flush() []*response {
 			ks.first, ks.repush = false, false
 		}
 	}
+	p.vote()
 	st.watchDeadline(p.now)
 	return p.out
 }

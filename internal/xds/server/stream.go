@@ -38,6 +38,7 @@ type stream struct {
 	listeners map[string]*cache.Item // of the profile; nil until asked for
 	gates     map[string]gate        // clusters that routes wait for
 	inflight  []*sent                // oldest first
+	polls     []*poll                // the first is on; see Poll
 	nonces    uint64
 	waiting   bool // a name is due and could not be sent
 	deadline  *time.Timer

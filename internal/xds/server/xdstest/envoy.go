@@ -14,6 +14,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/xds/resource"
 )
 
@@ -210,8 +211,11 @@ func (e *Envoy) resubscribe(typ string) *discoveryv3.DeltaDiscoveryRequest {
 				want[name] = true
 			}
 		}
-	case resource.ScopedRouteType:
+	case resource.ScopedRouteType, resource.ListenerType:
 		typ = resource.RouteType
+		if e.has[resource.ListenerType][mesh.BallotListener] != nil {
+			want[mesh.BallotRoute] = true
+		}
 		for _, x := range e.has[resource.ScopedRouteType] {
 			s := &routev3.ScopedRouteConfiguration{}
 			if proto.Unmarshal(x.GetResource().GetValue(), s) == nil {
@@ -246,8 +250,8 @@ func (e *Envoy) resubscribe(typ string) *discoveryv3.DeltaDiscoveryRequest {
 func (e *Envoy) check() {
 	for name := range e.wants[resource.RouteType] {
 		x := e.has[resource.RouteType][name]
-		if x == nil {
-			continue // a host that is not known, as before
+		if x == nil || name == mesh.BallotRoute {
+			continue // a host that is not known, as before; what serves nothing
 		}
 		rc := &routev3.RouteConfiguration{}
 		if err := proto.Unmarshal(x.GetResource().GetValue(), rc); err != nil {
