@@ -332,3 +332,13 @@ func (s *Sidecar) Run(args ...string) {
 		append([]string{Binaries.Meshctl, "proxy", "run", "--service", s.Service, "--id", s.ID, "--xds-addr", s.lab.Server.XDS,
 			"--outbound-port", strconv.Itoa(s.Outbound), "--admin-port", strconv.Itoa(s.Admin)}, args...)...)
 }
+
+// Stats returns Envoy's statistics, a line each, those too that are zero.
+func (s *Sidecar) Stats() []string {
+	s.lab.Helper()
+	body, err := s.admin("/stats")
+	if err != nil {
+		s.lab.Fatalf("stats of %s: %v", s.ID, err)
+	}
+	return strings.Split(strings.TrimSpace(string(body)), "\n")
+}

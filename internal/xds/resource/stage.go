@@ -27,8 +27,8 @@ type Ballot struct {
 	// Endpoints is the empty assignment of a staged cluster that asks for one; else
 	// nil. Without endpoints Envoy opens no connection, be it for a health check.
 	Endpoints *Resource
-	// Needs are the staged clusters that Message leads to.
-	Needs []string
+	// Needs are the staged clusters that Message leads to, On those in force.
+	Needs, On []string
 }
 
 // Lookup returns the resource in force that a proxy of that caller gets; nil when
@@ -41,7 +41,7 @@ type Lookup func(typeURL, name, caller string) *Resource
 // that the candidate brings is looked for under its staged name. A transaction has
 // its tx, 1 to 40 letters, digits or "-".
 func Stage(tx string, live Lookup, candidate []Set) []Ballot {
-	s := stager{tx: tx, live: live, fresh: map[string]bool{}, has: map[string]bool{}}
+	s := stager{tx: tx, live: live, fresh: map[string]bool{}}
 	var clusters, routes []Ballot
 	each := func(typeURL string, do func(Set, *Resource)) {
 		for _, set := range candidate {
@@ -53,7 +53,6 @@ func Stage(tx string, live Lookup, candidate []Set) []Ballot {
 		}
 	}
 	each(ClusterType, func(set Set, r *Resource) {
-		s.has[r.Name] = true
 		if s.inForce(r) {
 			return
 		}
@@ -81,8 +80,7 @@ func Stage(tx string, live Lookup, candidate []Set) []Ballot {
 type stager struct {
 	tx    string
 	live  Lookup
-	has   map[string]bool // clusters of the candidate's changed sets
-	fresh map[string]bool // of these, those that are not in force for anybody that they are for
+	fresh map[string]bool // clusters that are not in force for anybody that they are for
 }
 
 func (s stager) inForce(r *Resource) bool {
@@ -137,7 +135,9 @@ func (s stager) routes(r *Resource) (b Ballot, ok bool) {
 			if !slices.Contains(b.Needs, *name) {
 				b.Needs = append(b.Needs, *name)
 			}
-		case s.live(ClusterType, *name, r.Caller) == nil && !s.has[*name]:
+		case s.live(ClusterType, *name, r.Caller) != nil:
+			b.On = append(b.On, *name)
+		default:
 			known = false // it is still to come, and its routes wait for it
 		}
 	})

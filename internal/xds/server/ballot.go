@@ -135,9 +135,9 @@ func (p *plan) round(v *poll) (over bool) {
 func (p *plan) castBallot(v *poll, at int) {
 	st, b := p.st, v.ballots[at]
 	if b.Of.Type == resource.RouteType {
-		for _, ref := range b.Of.Refs {
-			if ref.Type == resource.ClusterType && !staged(b, ref.Name) && st.covers(cache.CDS, ref.Name) && st.has(cache.CDS, ref.Name).id == "" {
-				v.lacks = ref.Name // its refusal would say nothing of the candidate
+		for _, name := range b.On {
+			if st.covers(cache.CDS, name) && st.has(cache.CDS, name).id == "" {
+				v.lacks = name // its refusal would say nothing of the candidate
 				return
 			}
 		}
@@ -153,15 +153,6 @@ func (p *plan) castBallot(v *poll, at int) {
 	default:
 		v.owed = append(v.owed, at)
 	}
-}
-
-func staged(b resource.Ballot, cluster string) bool {
-	for _, n := range b.Needs {
-		if strings.HasPrefix(n, cluster+"!") {
-			return true
-		}
-	}
-	return false
 }
 
 // endpointsOwed answers a proxy that had asked for no endpoints before.
