@@ -68,7 +68,9 @@ a file of your own is refused with that file's name. Where policies live in Cons
 meshctl writes the keys itself, with your CONSUL_HTTP_TOKEN; where they live in
 Kubernetes, the objects, with your kubeconfig, by server-side apply as the field manager
 meshctl. --carrier says where without asking the server. A document that somebody else
-changes in the same moment is refused.`,
+changes in the same moment is refused.
+
+With --wait, exit code 80 for what a rollout refused.`,
 		Example: `  meshctl policy apply -f policies/ -R --dry-run=server
   meshctl policy apply -f orders.yaml --wait
   meshctl policy apply -f orders.yaml --carrier kube --kube-context prod

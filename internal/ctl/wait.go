@@ -80,7 +80,7 @@ func (s *session) pending(ctx context.Context, condition string, changes []polic
 		p, ok := there[c.Key]
 		switch {
 		case c.Document == nil && ok:
-			return c.Key.String() + " is still there", nil
+			return s.rolling(ctx, c, c.Key.String()+" is still there")
 		case c.Document == nil:
 			continue
 		case !ok || !same(p.Document, c.Document.Canonical):
@@ -88,7 +88,7 @@ func (s *session) pending(ctx context.Context, condition string, changes []polic
 			if p.Accepted == "Invalid" { // of this version, or still of the one before
 				why += "; " + p.Message
 			}
-			return why, nil
+			return s.rolling(ctx, c, why)
 		case p.Accepted != "Accepted":
 			return "", fmt.Errorf("%s is %s: %s", c.Key, p.Accepted, p.Message)
 		case judged:

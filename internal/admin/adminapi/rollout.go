@@ -72,6 +72,7 @@ type RevisionUptake struct {
 type PinnedDocument struct {
 	Document   string   `json:"document"`             // "ResiliencePolicy/default/orders"
 	Generation int64    `json:"generation,omitempty"` // of the refused version; 0: its deletion, or not known
+	Hash       string   `json:"hash,omitempty"`       // of the refused version's canonical form, SHA-256; "": its deletion
 	Reason     string   `json:"reason"`
 	Rollout    string   `json:"rollout"` // the one that refused it
 	Proxies    []string `json:"proxies,omitempty"`
