@@ -123,13 +123,19 @@ spec:
   rateLimit: {perCaller: {requests: 1000, per: 1s, burst: 1000}}
 `
 
-// TestAnEnvoyVotes: a real Envoy accepts what it could serve and refuses what it
-// could not, in its own words; calls notice nothing, and nothing stays.
+// TestAnEnvoyVotes: a real Envoy, the newest and the oldest, accepts what it could
+// serve and refuses what it could not, in its own words; calls notice nothing, and
+// nothing stays.
 func TestAnEnvoyVotes(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	p := newPolls(t, l)
-	client := l.Sidecar("client")
+	newest, oldest := l.Sidecar("client"), l.OldSidecar("client")
+	t.Run("newest", func(t *testing.T) { votes(t, p, newest) })
+	t.Run("oldest", func(t *testing.T) { votes(t, p, oldest) })
+}
+
+func votes(t *testing.T, p *polls, client *lab.Sidecar) {
 	client.WaitStatus("http://orders/", http.StatusOK, 10*time.Second)
 	load := client.Load(200, http.MethodGet, "http://orders/")
 	none := func() {
@@ -162,7 +168,7 @@ func TestAnEnvoyVotes(t *testing.T) {
 		}), server.No, "stock", "Only unique values for domains are permitted"},
 		{"good again", resource.Config{}, server.Yes, "", ""},
 	} {
-		vote := p.poll(t.Context(), "client-client", tt.cfg, voted)
+		vote := p.poll(t.Context(), client.ID, tt.cfg, voted)
 		t.Logf("%s: %d in %s", tt.name, vote.Answer, vote.Took)
 		if vote.Answer != tt.answer || tt.answer == server.Yes && vote.Text != "" {
 			t.Errorf("%s: the vote is %+v", tt.name, vote)
