@@ -37,7 +37,7 @@ func BenchmarkCarriers(b *testing.B) {
 			l := lab.New(b)
 			flags, put := c.start(l)
 			l.Registry.Register(lab.Instance{ID: "orders-1", Name: "orders", Address: "127.0.0.1", Port: 9})
-			s := l.StartServer(append([]string{"--policy-quiet", "1ms"}, flags...)...)
+			s := l.StartServer(append([]string{"--policy-quiet", "1ms", "--wave-rate", "0"}, flags...)...)
 			acks := acknowledge(b, s.XDS, carrierStreams)
 			requests := 10_000
 			put(requests)

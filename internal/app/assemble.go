@@ -85,7 +85,7 @@ func assemble(ctx context.Context, cfg Config, o options, state *storefile.Store
 	}
 	admit := admission{matchCertificate: cfg.XDSClientCA != "", expired: expiry(a.catalog, kept)}
 	observers := admin.Observers{meter, a.hub.Observer(), report.Observer(func() *report.Reporter { return a.status })}
-	a.xds = newXDS(a.view, messages, creds, admit, observers, log)
+	a.xds = newXDS(a.view, messages, cfg.WaveRate, creds, admit, observers, log)
 	if err := a.openStatus(cfg, state, shared); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"meshlite.dev/internal/xds/resource"
+	"meshlite.dev/internal/xds/server"
 )
 
 // Config is everything that xds-server can be told. Default gives the values
@@ -23,6 +24,7 @@ type Config struct {
 	Consul     ConsulConfig  // consul-*
 	Services   []string      // services: only these; empty means all
 	DrainGrace time.Duration // drain-grace: how long an instance in maintenance is kept as DRAINING; over 0
+	WaveRate   int           // wave-rate: proxies a second that take a changed cluster; 0 means all at once
 
 	PolicySource  string        // policy-source: dir, consul or kube
 	PolicyDir     string        // policy-dir: empty means mesh-default alone
@@ -60,7 +62,7 @@ type ConsulConfig struct {
 // Default returns the settings of an xds-server without flags.
 func Default() Config {
 	return Config{
-		Catalog: "file", DrainGrace: 30 * time.Second,
+		Catalog: "file", DrainGrace: 30 * time.Second, WaveRate: server.Default().WaveRate,
 		PolicySource: "dir", PolicyQuiet: 2 * time.Second, RootNamespace: "default",
 		XDSAddr: "127.0.0.1:18000", AdminAddr: "127.0.0.1:18001",
 		StateDir: "./state", Roles: []string{"xds", "admin"},
@@ -101,6 +103,9 @@ func (c Config) Validate() error {
 	}
 	if c.DrainGrace <= 0 {
 		fault("--drain-grace is %s; use a duration over 0, such as 30s", c.DrainGrace)
+	}
+	if c.WaveRate < 0 {
+		fault("--wave-rate is %d; use a number of proxies a second, or 0 for all at once", c.WaveRate)
 	}
 	if c.PolicyQuiet < 0 {
 		fault("--policy-quiet is %s; use 0s or more", c.PolicyQuiet)

@@ -85,6 +85,7 @@ func flags(c *Config) (*pflag.FlagSet, *string) {
 	fs.IntVar(&c.Consul.MaxWatches, "consul-max-watches", c.Consul.MaxWatches, "most services to watch; 0 means 150 on plain HTTP, 5000 on HTTPS")
 	fs.StringSliceVar(&c.Services, "services", c.Services, "serve only these services; empty means all")
 	fs.DurationVar(&c.DrainGrace, "drain-grace", c.DrainGrace, "how long an instance in maintenance is kept as DRAINING")
+	fs.IntVar(&c.WaveRate, "wave-rate", c.WaveRate, "how many proxies a second take a changed cluster, which resets their connections to it, where more than 50 are connected; 0 means all at once")
 	fs.StringVar(&c.PolicySource, "policy-source", c.PolicySource, "where policies come from: dir, consul (its key-value store, mesh/policies/KIND/NAMESPACE/NAME) or kube (objects in every namespace)")
 	fs.StringVar(&c.PolicyDir, "policy-dir", c.PolicyDir, "folder of policy documents; none means mesh-default alone")
 	fs.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "how to reach Kubernetes; empty is the pod's own account, else KUBECONFIG or ~/.kube/config")

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ type admission struct {
 	expired          func() error // an error while only last known good past its age is served
 }
 
-func newXDS(view func() *admin.State, cfg resource.Config, tls credentials.TransportCredentials, admit admission, observer server.Observer, log *slog.Logger) *xdsRole {
+func newXDS(view func() *admin.State, cfg resource.Config, waveRate int, tls credentials.TransportCredentials, admit admission, observer server.Observer, log *slog.Logger) *xdsRole {
 	x := &xdsRole{store: cache.New(cache.Default()), health: health.NewServer(), log: log}
 	x.streams = server.New(server.Config{
 		Store:     x.store,
@@ -55,6 +56,7 @@ func newXDS(view func() *admin.State, cfg resource.Config, tls credentials.Trans
 		Authorize:  admit.authorize,
 		Observer:   observer,
 		Log:        log,
+		WaveRate:   cmp.Or(waveRate, -1),
 	})
 	x.loads = load.New(load.Config{Log: log, Authorize: admit.authorize})
 	opts := server.Options()

@@ -47,6 +47,11 @@ type Config struct {
 	// its next try, would be answered 503. Default 30s; below zero: not at all.
 	Linger time.Duration
 
+	// WaveRate is how many proxies a second take a change of a cluster that they
+	// have, which closes their connections to it. A fleet of up to 50 takes it at
+	// once, a larger one over at least 10 s. Default 50; below zero: at once.
+	WaveRate int
+
 	SendTimeout time.Duration // a send that takes longer ends the stream; default 20s
 	Remember    time.Duration // how long a gone proxy stays in the ledger; default 1h
 	DrainPeriod time.Duration // over which Drain spreads the closing of streams; default 2s
@@ -64,6 +69,7 @@ func Default() Config {
 	return Config{
 		GateDeadline: 5 * time.Second,
 		Linger:       30 * time.Second,
+		WaveRate:     50,
 		SendTimeout:  20 * time.Second,
 		Remember:     time.Hour,
 		DrainPeriod:  2 * time.Second,
@@ -80,6 +86,7 @@ func (c Config) withDefaults() Config {
 	d := Default()
 	or(&c.GateDeadline, d.GateDeadline)
 	or(&c.Linger, d.Linger)
+	or(&c.WaveRate, d.WaveRate)
 	or(&c.SendTimeout, d.SendTimeout)
 	or(&c.Remember, d.Remember)
 	or(&c.DrainPeriod, d.DrainPeriod)

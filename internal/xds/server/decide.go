@@ -30,6 +30,9 @@ func (p *plan) decide(k cache.Kind, name string, n *note) {
 			p.hold(k, name, n, waits)
 			return
 		}
+		if p.paced(k, n, cur) {
+			return
+		}
 		p.send(k, name, n, cur)
 	}
 }

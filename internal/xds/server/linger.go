@@ -21,10 +21,14 @@ func (p *plan) lingers(n *note) bool {
 // rest leaves a name as it is until the cluster has lingered.
 func rest(n *note) { n.due, n.force, n.waits, n.told = false, false, "", false }
 
-// rested makes due what has lingered: the cluster, and its endpoints.
+// rested makes due what has lingered, the cluster and its endpoints, and the
+// clusters whose place in a wave has come.
 func (p *plan) rested() {
 	st := p.st
 	for name, n := range st.kinds[cache.CDS].notes {
+		if !n.turn.IsZero() && !n.turn.After(p.now) {
+			n.due, n.turn = true, time.Time{}
+		}
 		if n.lingers.IsZero() || p.lingers(n) {
 			continue
 		}
@@ -35,15 +39,20 @@ func (p *plan) rested() {
 	}
 }
 
-// nextRested is how long it takes until the next cluster has lingered; 0 when
-// none does.
+// nextRested is how long it takes until the next cluster has lingered, or has its
+// turn; 0 when none does.
 func (st *stream) nextRested(now time.Time) (next time.Duration) {
-	for _, n := range st.kinds[cache.CDS].notes {
-		if n.lingers.IsZero() {
-			continue
-		}
-		if left := max(n.lingers.Add(st.srv.cfg.Linger).Sub(now), time.Millisecond); next == 0 || left < next {
+	soon := func(at time.Time) {
+		if left := max(at.Sub(now), time.Millisecond); next == 0 || left < next {
 			next = left
+		}
+	}
+	for _, n := range st.kinds[cache.CDS].notes {
+		if !n.lingers.IsZero() {
+			soon(n.lingers.Add(st.srv.cfg.Linger))
+		}
+		if !n.turn.IsZero() {
+			soon(n.turn)
 		}
 	}
 	return next

@@ -51,6 +51,7 @@ type note struct {
 	told  bool // the deadline passed and was reported
 
 	lingers time.Time // a cluster to be removed: since when nothing leads to it
+	turn    time.Time // a cluster that changes: its place in the wave
 }
 
 // current is what the proxy should get under a name by index ix; nil when
@@ -124,7 +125,7 @@ func (st *stream) mark(k cache.Kind, name string, force bool) {
 
 // settle takes a note back if the proxy is where the index is.
 func (st *stream) settle(k cache.Kind, name string, n *note) {
-	n.due, n.force, n.waits, n.told, n.lingers = false, false, "", false, time.Time{}
+	n.due, n.force, n.waits, n.told, n.lingers, n.turn = false, false, "", false, time.Time{}, time.Time{}
 	cur := st.current(st.seen, k, name)
 	want := ""
 	if cur != nil && cur.State != resource.Withheld && st.covers(k, name) {
