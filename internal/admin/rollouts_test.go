@@ -23,6 +23,8 @@ type memory struct {
 	mu    sync.Mutex
 	items []adminapi.RolloutDetail // newest first
 	asked []string                 // commands, in words
+
+	pinned []adminapi.PinnedDocument
 }
 
 var _ admin.Rollouts = (*memory)(nil)
@@ -30,7 +32,7 @@ var _ admin.Rollouts = (*memory)(nil)
 func (m *memory) Rollouts(context.Context) (adminapi.Rollouts, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := adminapi.Rollouts{InForce: adminapi.RevisionRef{Number: 12, Hash: "3f9c2a1bdeadbeef"}, Settings: adminapi.DefaultRolloutSettings()}
+	out := adminapi.Rollouts{InForce: adminapi.RevisionRef{Number: 12, Hash: "3f9c2a1bdeadbeef"}, Settings: adminapi.DefaultRolloutSettings(), Pinned: m.pinned}
 	for _, d := range m.items {
 		out.Items = append(out.Items, d.Rollout)
 	}
@@ -113,6 +115,40 @@ func keeping(t *testing.T) (*memory, http.Handler) {
 	m, cfg := kept(), config(t)
 	cfg.Rollouts = m
 	return m, admin.New(cfg)
+}
+
+func TestTheDoctorAsksForAPerson(t *testing.T) {
+	soon := now.Add(90 * time.Second)
+	open := func(phase, state string) adminapi.RolloutDetail {
+		return adminapi.RolloutDetail{Rollout: adminapi.Rollout{ID: "r1", State: state, Phase: phase, Reason: "why", Started: now.Add(-2 * time.Minute), ConfirmBy: &soon}}
+	}
+	slow := open(adminapi.PhaseWaiting, adminapi.Pending)
+	slow.Started = now.Add(-3 * time.Hour)
+	for _, tc := range []struct {
+		items  []adminapi.RolloutDetail
+		pinned []adminapi.PinnedDocument
+		check  string
+		want   string
+	}{
+		{nil, nil, "rollouts", "ok: none yet"},
+		{[]adminapi.RolloutDetail{open("", adminapi.Committed)}, nil, "rollouts", "ok: the last one, r1, is COMMITTED"},
+		{[]adminapi.RolloutDetail{open(adminapi.PhaseVoting, adminapi.Pending)}, nil, "rollouts", "ok: the last one, r1, is PENDING"},
+		{[]adminapi.RolloutDetail{open(adminapi.PhaseWaiting, adminapi.Heuristic)}, nil, "rollouts", "error: r1 is HEURISTIC: why"},
+		{[]adminapi.RolloutDetail{open("", adminapi.Heuristic)}, nil, "rollouts", "ok: the last one, r1, is HEURISTIC"},
+		{[]adminapi.RolloutDetail{open(adminapi.PhaseHeld, adminapi.Pending)}, nil, "rollouts", "warning: r1 is held for 2m0s"},
+		{[]adminapi.RolloutDetail{open(adminapi.PhaseConfirming, adminapi.Committed)}, nil, "rollouts", "warning: r1 is undone in 1m30s unless it is confirmed"},
+		{[]adminapi.RolloutDetail{slow}, nil, "rollouts", "warning: r1 is waiting for 3h0m0s: why"},
+		{nil, []adminapi.PinnedDocument{{Document: "rp/a", Rollout: "r1", Reason: "Unknown field"}}, "pinned policies", "warning: rp/a, refused by r1 (Unknown field)"},
+	} {
+		cfg := config(t)
+		cfg.Rollouts = &memory{items: tc.items, pinned: tc.pinned}
+		if line, hint := diagnosis(t, cfg, tc.check); line != tc.want || (hint == "") != strings.HasPrefix(line, "ok") {
+			t.Errorf("%q (%q), want %q", line, hint, tc.want)
+		}
+	}
+	if line, _ := diagnosis(t, config(t), "rollouts"); line != "" {
+		t.Errorf("without rollouts: %q", line)
+	}
 }
 
 // read asks for a page that answers 200.
