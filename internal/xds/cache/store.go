@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +25,7 @@ func Default() Config { return Config{Log: 4096} }
 type Store struct {
 	cfg    Config
 	index  atomic.Pointer[Index]
-	table  table
+	table  *table // shared with forks
 	labels labels
 
 	mu       sync.Mutex
@@ -41,10 +43,24 @@ func New(cfg Config) *Store {
 	if cfg.Log <= 0 {
 		cfg.Log = Default().Log
 	}
-	s := &Store{cfg: cfg, services: map[string]map[owned]struct{}{}}
+	s := &Store{cfg: cfg, services: map[string]map[owned]struct{}{}, table: &table{}}
 	s.table.init()
 	s.index.Store(&Index{})
 	return s
+}
+
+// Fork returns a store that begins with what is in force here and goes its own way:
+// what is applied to one is not in the other. It costs little, as both share what
+// they have in common. Watches are woken by either; the labels of a fork are not
+// kept.
+func (s *Store) Fork() *Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := &Store{cfg: s.cfg, table: s.table, services: maps.Clone(s.services)} // replace puts new sets, and changes none
+	ix := *s.Index()
+	ix.log = slices.Clip(ix.log) // both append
+	f.index.Store(&ix)
+	return f
 }
 
 // Index returns what is in force.

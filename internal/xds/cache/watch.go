@@ -40,7 +40,7 @@ func (t *table) init() {
 
 // Watch registers a stream of that caller. Close must be called.
 func (s *Store) Watch(caller string) *Watch {
-	t := &s.table
+	t := s.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w := &Watch{C: make(chan struct{}, 1), caller: caller, t: t, slot: len(t.slots)}

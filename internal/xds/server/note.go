@@ -149,11 +149,16 @@ func (st *stream) forget(k cache.Kind, name string) {
 // advance brings the stream's index up to date: what changed since and
 // concerns it becomes due.
 func (st *stream) advance() {
-	old, next := st.seen, st.srv.cfg.Store.Index()
+	from := st.source()
+	old, next := st.seen, from.Index()
 	if old == next {
 		return
 	}
-	if changes, ok := next.Since(old.Seq()); ok {
+	changes, ok := next.Since(old.Seq())
+	if from != st.from {
+		st.from, ok = from, false // another line of indexes: their numbers say nothing
+	}
+	if ok {
 		for _, c := range changes {
 			if c.Concerns(st.node.Service) && (st.covers(c.Kind, c.Name) || st.kinds[c.Kind].notes[c.Name] != nil) {
 				st.mark(c.Kind, c.Name, false)

@@ -61,7 +61,7 @@ func (st *stream) states(k cache.Kind) []ResourceState {
 		return nil
 	}
 	names := map[string]struct{}{}
-	latest := st.srv.cfg.Store.Index()
+	latest := st.source().Index()
 	if st.kinds[k].all {
 		for _, ix := range []*cache.Index{st.seen, latest} {
 			for i := range ix.All(k, st.node.Service) {

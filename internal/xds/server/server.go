@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -25,6 +26,7 @@ type Server struct {
 	builds  builds
 	proofs  proofs
 	limiter *rate.Limiter
+	canary  atomic.Pointer[diversion] // nil: everybody follows cfg.Store
 
 	mu         sync.Mutex
 	streams    map[*stream]struct{}

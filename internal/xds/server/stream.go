@@ -33,6 +33,7 @@ type stream struct {
 	proxy *proxy
 
 	mu        sync.Mutex
+	from      *cache.Store // whose index seen is
 	seen      *cache.Index // what a name without a note was brought to
 	kinds     [cache.Kinds]kindState
 	listeners map[string]*cache.Item // of the profile; nil until asked for
@@ -135,7 +136,8 @@ func (st *stream) open(ctx context.Context) (*request, error) {
 	}
 	req.node = nil // tens of kilobytes
 	st.watch = st.srv.cfg.Store.Watch(st.node.Service)
-	st.seen = st.srv.cfg.Store.Index()
+	st.from = st.source()
+	st.seen = st.from.Index()
 	st.srv.join(st)
 	return req, nil
 }
