@@ -47,7 +47,8 @@ changes, its votes, what it waits for, and how many of the proxies that this ser
 serves run what is in force.
 
 With --watch, follow it: on a terminal with a bar, elsewhere a line for each phase; with
--o json a document a line.
+-o json a document a line. Where none is open and "rollout start" said how the next one
+goes, it waits for that one.
 ` + exitHelp,
 		Example: `  meshctl rollout status
   meshctl rollout status -w --wait-timeout 2m
@@ -57,7 +58,10 @@ With --watch, follow it: on a terminal with a bar, elsewhere a line for each pha
 			if err != nil {
 				return err
 			}
+			idle := len(args) == 0 && (r == nil || !r.Open()) && (all.Next != nil || all.Queued > 0)
 			switch {
+			case w.on && idle:
+				return s.next(cmd.Context(), all, w.limit)
 			case r == nil && w.on:
 				return errNoRollouts
 			case r == nil:

@@ -97,7 +97,7 @@ func (s *shelf) Start(_ context.Context, req adminapi.StartRequest) (adminapi.St
 		return adminapi.StartResponse{Next: s.next}, nil
 	}
 	r := adminapi.Rollout{ID: req.ID, State: adminapi.Pending, Phase: adminapi.PhaseWaiting, By: req.By, Started: time.Now(), Changes: changes, Settings: req.Options.Over(adminapi.DefaultRolloutSettings())}
-	s.items = append(s.items, adminapi.RolloutDetail{Rollout: r})
+	s.items = slices.Insert(s.items, 0, adminapi.RolloutDetail{Rollout: r})
 	return adminapi.StartResponse{Rollout: &r}, nil
 }
 

@@ -121,7 +121,7 @@ server's flags say. What a flag does not say is the server's.
 				return err
 			}
 			if out.Rollout == nil {
-				return s.armed(cmd, out)
+				return s.armed(cmd, out, w)
 			}
 			return s.begun(cmd, out, *out.Rollout, w)
 		},
@@ -134,13 +134,16 @@ server's flags say. What a flag does not say is the server's.
 }
 
 // armed says how the next rollout goes.
-func (s *session) armed(cmd *cobra.Command, out adminapi.StartResponse) error {
-	if s.structured() {
+func (s *session) armed(cmd *cobra.Command, out adminapi.StartResponse, w watching) error {
+	if s.structured() && !w.on {
 		return s.show(out, table{})
 	}
 	var all adminapi.Rollouts
 	if err := s.get(cmd.Context(), "/v1/rollouts", &all); err != nil {
 		return err
+	}
+	if w.on {
+		return s.next(cmd.Context(), all, w.limit)
 	}
 	var next adminapi.RolloutOptions
 	if out.Next != nil {

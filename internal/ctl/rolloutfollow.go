@@ -18,6 +18,46 @@ import (
 // askAgain is how long after a stream broke it is asked for again.
 const askAgain = time.Second
 
+// next waits until a rollout is there that all does not have yet, and follows it.
+func (s *session) next(ctx context.Context, all adminapi.Rollouts, limit time.Duration) error {
+	waited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	begun := time.Now()
+	said := s.progress()
+	tick := time.NewTicker(askAgain / 2)
+	defer tick.Stop()
+	for {
+		now, r, err := s.pick(waited, nil)
+		switch {
+		case ctx.Err() != nil:
+			said.done("")
+			return nil // interrupted, as meant
+		case waited.Err() != nil:
+			said.done("")
+			return &exitError{ExitUndecided, fmt.Errorf("no rollout began within %s", limit)}
+		case err != nil:
+			said.done("")
+			return err
+		case r != nil && (len(all.Items) == 0 || r.ID != all.Items[0].ID):
+			said.done("")
+			return s.follow(ctx, r, "", limit-time.Since(begun))
+		}
+		said.say("the next change set" + nextManner(now))
+		select {
+		case <-waited.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// nextManner says how the next rollout goes, where that is set.
+func nextManner(all adminapi.Rollouts) string {
+	if all.Next == nil {
+		return ""
+	}
+	return ": " + manner(all.Next.Over(all.Settings))
+}
+
 // follow shows r until it is decided and pushed, or a person is awaited, and
 // ends with its exit code. No person is awaited in the phase past: it was just
 // ended.
