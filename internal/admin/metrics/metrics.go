@@ -23,6 +23,7 @@ type Metrics struct {
 	closed, refused                  *prometheus.CounterVec
 	build                            prometheus.Histogram
 	changed                          prometheus.Counter
+	rollouts                         *rollouts
 }
 
 var _ server.Observer = (*Metrics)(nil)
@@ -68,6 +69,7 @@ func New(reg prometheus.Registerer, sources Sources) *Metrics {
 			Name: "meshlite_build_changed_services_total", Help: "Services compiled anew because something about them changed.",
 		}),
 	}
+	m.rollouts = newRollouts(reg)
 	for _, cause := range closeCauses {
 		m.closed.WithLabelValues(cause)
 	}
