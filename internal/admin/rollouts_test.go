@@ -86,10 +86,10 @@ func (m *memory) Decide(ctx context.Context, id string, verb adminapi.RolloutVer
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.asked = append(m.asked, fmt.Sprintf("%s %s by %s: %s", verb, id, req.By, req.Reason))
-	switch {
-	case verb == adminapi.VerbConfirm:
+	switch verb {
+	case adminapi.VerbConfirm:
 		return d.Rollout, fmt.Errorf("%w: rollout %s is %s", adminapi.ErrNotNow, id, d.State)
-	case verb == adminapi.VerbResolve:
+	case adminapi.VerbResolve:
 		return d.Rollout, fmt.Errorf("%w: replica b leads", adminapi.ErrElsewhere)
 	}
 	d.State, d.Phase = adminapi.Committed, ""

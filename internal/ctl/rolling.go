@@ -27,6 +27,9 @@ func (s *session) rolling(ctx context.Context, c policy.Change, why string) (str
 				c.Key, p.Rollout, on(p.Proxies), colon(p.Reason), p.Rollout)}
 		}
 	}
+	if all.Waits != "" {
+		why += ": " + oneLine(all.Waits)
+	}
 	if len(all.Items) > 0 && all.Items[0].Open() {
 		r := all.Items[0]
 		text, _ := stage(r, time.Now())

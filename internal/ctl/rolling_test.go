@@ -28,6 +28,7 @@ func TestAWaitKnowsOfRollouts(t *testing.T) {
 		"a server without rollouts":       {put, "", "ResiliencePolicy/default/orders is not taken over yet", false},
 		"it votes":                        {put, `{"items": [{"id": "r1", "phase": "voting", "votes": {"voters": 4, "yes": 1}}]}`, "not taken over yet; rollout r1 is voting: 1 of 4 yes, 3 waiting", false},
 		"it is held":                      {put, `{"items": [{"id": "r1", "phase": "held"}]}`, "rollout r1 is held: meshctl rollout commit", false},
+		"all is frozen":                   {put, `{"waits": "waits for the end of the freeze: sale"}`, "not taken over yet: waits for the end of the freeze: sale", false},
 		"nothing is open":                 {put, `{"items": [{"id": "r1", "state": "COMMITTED"}]}`, "ResiliencePolicy/default/orders is not taken over yet", false},
 		"this version is refused":         {put, `{"pinned": [{"document": "ResiliencePolicy/default/orders", "hash": "abc", "rollout": "r1", "reason": "Unknown field", "proxies": ["web-1"]}]}`, "was refused by rollout r1 on web-1: Unknown field", true},
 		"another version is refused":      {put, `{"pinned": [{"document": "ResiliencePolicy/default/orders", "hash": "old", "rollout": "r1"}]}`, "is not taken over yet", false},

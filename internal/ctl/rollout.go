@@ -52,7 +52,7 @@ goes, it waits for that one.
 ` + exitHelp,
 		Example: `  meshctl rollout status
   meshctl rollout status -w --wait-timeout 2m
-  meshctl rollout status 20261125-0731-3f9c -o json`,
+  meshctl rollout status r12-3f9c2a1b -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			all, r, err := s.pick(cmd.Context(), args)
 			if err != nil {

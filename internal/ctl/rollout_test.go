@@ -26,11 +26,13 @@ type shelf struct {
 	next  *adminapi.RolloutOptions
 }
 
+const waits = "waits for the end of the freeze"
+
 func (s *shelf) Rollouts(context.Context) (adminapi.Rollouts, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := adminapi.Rollouts{
-		InForce: adminapi.RevisionRef{Number: 12, Hash: "3f9c2a1bdeadbeef"}, Settings: adminapi.DefaultRolloutSettings(), Next: s.next,
+		InForce: adminapi.RevisionRef{Number: 12, Hash: "3f9c2a1bdeadbeef"}, Settings: adminapi.DefaultRolloutSettings(), Next: s.next, Queued: 2, Waits: waits,
 		Pinned: []adminapi.PinnedDocument{{Document: "ResiliencePolicy/default/stock", Generation: 4, Reason: "web-2 refused it", Rollout: "refused-1"}},
 	}
 	for _, d := range s.items {

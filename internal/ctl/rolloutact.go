@@ -253,7 +253,7 @@ func (s *session) rolloutDecide(verb adminapi.RolloutVerb) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: string(verb) + " [ID]", Args: cobra.MaximumNArgs(1), ValidArgsFunction: s.completeRollouts,
 		Short: d.short, Long: d.long,
-		Example: fmt.Sprintf("  meshctl rollout %s\n  meshctl rollout %s 20261125-0731-3f9c --reason \"looked at the dashboards\"", verb, verb),
+		Example: fmt.Sprintf("  meshctl rollout %s\n  meshctl rollout %s r12-3f9c2a1b --reason \"looked at the dashboards\"", verb, verb),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			all, r, err := s.pick(cmd.Context(), args)
 			switch {

@@ -52,7 +52,10 @@ func (s *session) next(ctx context.Context, all adminapi.Rollouts, limit time.Du
 
 // nextManner says how the next rollout goes, where that is set.
 func nextManner(all adminapi.Rollouts) string {
-	if all.Next == nil {
+	switch {
+	case all.Waits != "":
+		return colon(all.Waits)
+	case all.Next == nil:
 		return ""
 	}
 	return ": " + manner(all.Next.Over(all.Settings))

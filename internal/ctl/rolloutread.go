@@ -138,7 +138,7 @@ comes with the message that Envoy would not take, the policies that made it, and
 own words; an abstention with why nothing was heard.`,
 		Example: `  meshctl rollout votes
   meshctl rollout votes --only no
-  meshctl rollout votes 20261125-0731-3f9c -o wide`,
+  meshctl rollout votes r12-3f9c2a1b -o wide`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := s.one(cmd.Context(), args)
 			if err != nil {
@@ -214,7 +214,7 @@ func (s *session) rolloutLog() *cobra.Command {
 		Use: "log [ID]", Args: cobra.MaximumNArgs(1), ValidArgsFunction: s.completeRollouts,
 		Short: "Show what happened to a rollout, oldest first",
 		Example: `  meshctl rollout log
-  meshctl rollout log 20261125-0731-3f9c -o json`,
+  meshctl rollout log r12-3f9c2a1b -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := s.one(cmd.Context(), args)
 			if err != nil {

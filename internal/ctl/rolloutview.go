@@ -16,6 +16,7 @@ type rolloutState struct {
 	InForce adminapi.RevisionRef      `json:"inForce"`
 	Proxies adminapi.RevisionUptake   `json:"proxies"`
 	Queued  int                       `json:"queued,omitempty"`
+	Waits   string                    `json:"waits,omitempty"`
 	Next    *adminapi.RolloutOptions  `json:"next,omitempty"`
 	Pinned  []adminapi.PinnedDocument `json:"pinned,omitempty"`
 }
@@ -23,7 +24,7 @@ type rolloutState struct {
 // showIdle says how things are where nothing was rolled out yet.
 func (s *session) showIdle(all adminapi.Rollouts) error {
 	if s.structured() {
-		return s.show(rolloutState{InForce: all.InForce, Proxies: all.Proxies, Next: all.Next, Pinned: all.Pinned}, table{})
+		return s.show(rolloutState{InForce: all.InForce, Proxies: all.Proxies, Queued: all.Queued, Waits: all.Waits, Next: all.Next, Pinned: all.Pinned}, table{})
 	}
 	s.hint("there was no rollout yet")
 	t := fleetRows(all)
@@ -36,7 +37,7 @@ func (s *session) showRollout(ctx context.Context, all adminapi.Rollouts, r admi
 	fleet := fleetRows(all)
 	t.rows = append(t.rows, fleet.rows...)
 	t.names = []string{r.ID}
-	if err := s.show(rolloutState{r, all.InForce, all.Proxies, all.Queued, all.Next, all.Pinned}, t); err != nil || s.structured() || s.output == "name" {
+	if err := s.show(rolloutState{r, all.InForce, all.Proxies, all.Queued, all.Waits, all.Next, all.Pinned}, t); err != nil || s.structured() || s.output == "name" {
 		return err
 	}
 	return s.showTrouble(ctx, r)
@@ -127,7 +128,7 @@ func fleetRows(all adminapi.Rollouts) table {
 	}
 	t.rows = append(t.rows, []string{"proxies", text})
 	if all.Queued > 0 {
-		t.rows = append(t.rows, []string{"waiting", count(all.Queued, "changed document") + " for the next rollout"})
+		t.rows = append(t.rows, []string{"waiting", count(all.Queued, "changed document") + " for the next rollout" + colon(all.Waits)})
 	}
 	if all.Next != nil {
 		t.rows = append(t.rows, []string{"next one", manner(all.Next.Over(all.Settings))})

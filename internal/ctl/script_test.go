@@ -56,7 +56,7 @@ func runScripts(t *testing.T, dir string, env map[string]string) {
 			e.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"code": code},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"code": code, "until": until},
 	})
 }
 
@@ -95,6 +95,27 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("meshctl %v ended with %s, want %s", args[1:], got, args[0])
 	}
+}
+
+// until runs `meshctl ARGS` until it ends with an exit code: `until 81 rollout status`.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until N ARGS…")
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	got := ""
+	for range 200 {
+		got = "0"
+		if err := ts.Exec("meshctl", args[1:]...); err != nil {
+			got = exitCode(err)
+		}
+		if got == args[0] {
+			return
+		}
+		<-tick.C
+	}
+	ts.Fatalf("meshctl %v still ends with %s, want %s", args[1:], got, args[0])
 }
 
 func exitCode(err error) string {

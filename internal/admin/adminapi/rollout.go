@@ -47,7 +47,8 @@ type Rollouts struct {
 	Proxies  RevisionUptake  `json:"proxies"`          // connected here, and how far with what is in force
 	Settings RolloutSettings `json:"settings"`         // of rollouts that begin by themselves
 	Next     *RolloutOptions `json:"next,omitempty"`   // of the next one alone; POST /v1/rollouts set them
-	Queued   int             `json:"queued,omitempty"` // changed documents that wait behind the open rollout
+	Queued   int             `json:"queued,omitempty"` // changed documents that wait for the next rollout
+	Waits    string          `json:"waits,omitempty"`  // why that does not begin; "": the open one
 	// Pinned are documents that stay as they are in force because a rollout
 	// refused what was proposed in their place.
 	Pinned []PinnedDocument `json:"pinned,omitempty"`
