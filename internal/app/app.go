@@ -1,13 +1,13 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,6 +44,9 @@ func Run(ctx context.Context, cfg Config, opts ...Option) error {
 	if err != nil {
 		return err
 	}
+	if a.transactions != nil {
+		a.transactions.addr = cmp.Or(cfg.AppAdvertise, lis.addrs().App)
+	}
 	o.started(lis.addrs())
 	log.InfoContext(ctx, "started", "xds", lis.addrs().XDS, "admin", lis.addrs().Admin, "catalog", cfg.Catalog, "policies", cfg.PolicyDir)
 	err = a.run(ctx, lis)
@@ -61,6 +64,7 @@ func (a *app) run(ctx context.Context, lis *listening) error {
 		a.builder.run,
 		a.status.Run,
 		a.lastGood.run,
+		a.homes.run,
 		a.watchReadiness,
 		func(ctx context.Context) error { return admin.FollowGuard(ctx, a.hub, a.catalog) },
 		a.watchFirst,
@@ -72,6 +76,12 @@ func (a *app) run(ctx context.Context, lis *listening) error {
 	if lis.admin != nil {
 		parts = append(parts, func(ctx context.Context) error { return admin.Serve(ctx, lis.admin, a.handler, a.adminTLS, a.log) })
 	}
+	if lis.app != nil {
+		parts = append(parts, func(ctx context.Context) error { return serveApp(ctx, lis.app, a.appHandler(), a.log) })
+	}
+	if a.transactions != nil {
+		parts = append(parts, a.transactions.run)
+	}
 	for _, part := range parts {
 		g.Go(func() error { return part(ctx) })
 	}
@@ -80,7 +90,7 @@ func (a *app) run(ctx context.Context, lis *listening) error {
 
 // listening holds the sockets, bound before anything starts: a taken port
 // fails the start.
-type listening struct{ xds, admin net.Listener }
+type listening struct{ xds, admin, app net.Listener }
 
 func bind(cfg Config) (*listening, error) {
 	l := &listening{}
@@ -88,12 +98,17 @@ func bind(cfg Config) (*listening, error) {
 	if l.xds, err = net.Listen("tcp", cfg.XDSAddr); err != nil {
 		return nil, fmt.Errorf("listen for Envoys on --xds-addr %s: %w", cfg.XDSAddr, err)
 	}
-	if !slices.Contains(cfg.Roles, "admin") {
-		return l, nil
+	if cfg.has("admin") {
+		if l.admin, err = net.Listen("tcp", cfg.AdminAddr); err != nil {
+			l.close()
+			return nil, fmt.Errorf("listen for meshctl on --admin-addr %s: %w", cfg.AdminAddr, err)
+		}
 	}
-	if l.admin, err = net.Listen("tcp", cfg.AdminAddr); err != nil {
-		l.close()
-		return nil, fmt.Errorf("listen for meshctl on --admin-addr %s: %w", cfg.AdminAddr, err)
+	if cfg.app() {
+		if l.app, err = net.Listen("tcp", cfg.AppAddr); err != nil {
+			l.close()
+			return nil, fmt.Errorf("listen for applications on --app-addr %s: %w", cfg.AppAddr, err)
+		}
 	}
 	return l, nil
 }
@@ -103,12 +118,15 @@ func (l *listening) addrs() Addrs {
 	if l.admin != nil {
 		a.Admin = l.admin.Addr().String()
 	}
+	if l.app != nil {
+		a.App = l.app.Addr().String()
+	}
 	return a
 }
 
 // close releases what was not served; a served socket is closed by its server.
 func (l *listening) close() {
-	for _, s := range []net.Listener{l.xds, l.admin} {
+	for _, s := range []net.Listener{l.xds, l.admin, l.app} {
 		if s != nil {
 			_ = s.Close() // closed already where a server owned it
 		}

@@ -46,12 +46,15 @@ type app struct {
 	xds      *xdsRole
 	status   *report.Reporter
 	freezer  *freezer
-	latch    *readiness.Latch
-	hub      *admin.Hub
-	handler  http.Handler
-	adminTLS *tls.Config
-	reload   map[string]*tlsconf.Reloader // by listener: "xds", "admin"
-	log      *slog.Logger
+	homes    *homes
+	// Nil without its role.
+	transactions *transactions
+	latch        *readiness.Latch
+	hub          *admin.Hub
+	handler      http.Handler
+	adminTLS     *tls.Config
+	reload       map[string]*tlsconf.Reloader // by listener: "xds", "admin"
+	log          *slog.Logger
 }
 
 func assemble(ctx context.Context, cfg Config, o options, state *storefile.Store, log *slog.Logger) (*app, error) {
@@ -91,6 +94,10 @@ func assemble(ctx context.Context, cfg Config, o options, state *storefile.Store
 	}
 	a.builder = newBuilder(a.inbox, cfg.RootNamespace, messages, a.xds.store.Apply, meter.Built, log)
 	a.builder.changed = a.tell
+	a.homes = newHomes(boardOf(shared), messages, a.xds.store.Apply, a.builder.ready, log)
+	if err := a.openTransactions(cfg, shared, log); err != nil {
+		return nil, err
+	}
 	if err := a.openAdmin(cfg, messages, metrics.Handler(registry)); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,9 @@ type Config struct {
 	XDSTLSCert     string // xds-tls-cert, reloaded on change
 	XDSTLSKey      string // xds-tls-key
 	XDSClientCA    string // xds-client-ca: demands client certificates
+	AppAddr        string // app-addr: where applications speak to the roles that serve them
+	AppAdvertise   string // app-advertise: HOST:PORT at which sidecars reach it; empty is app-addr
+	AppProxy       string // app-proxy: URL of an Envoy through which services are called
 	AdminTLSCert   string // admin-tls-cert, reloaded on change
 	AdminTLSKey    string // admin-tls-key
 	AdminTokenFile string // admin-token-file
@@ -64,7 +68,7 @@ func Default() Config {
 	return Config{
 		Catalog: "file", DrainGrace: 30 * time.Second, WaveRate: server.Default().WaveRate,
 		PolicySource: "dir", PolicyQuiet: 2 * time.Second, RootNamespace: "default",
-		XDSAddr: "127.0.0.1:18000", AdminAddr: "127.0.0.1:18001",
+		XDSAddr: "127.0.0.1:18000", AdminAddr: "127.0.0.1:18001", AppAddr: "127.0.0.1:18002", AppProxy: "http://127.0.0.1:15001",
 		StateDir: "./state", Roles: []string{"xds", "admin"},
 		Egress: resource.Deny, LogFormat: "text", LogLevel: "info",
 		Consul: ConsulConfig{Addr: "127.0.0.1:8500"},
@@ -93,7 +97,7 @@ func (c Config) Validate() error {
 	oneOf("egress", string(c.Egress), string(resource.Deny), string(resource.Passthrough))
 	oneOf("log-format", c.LogFormat, "text", "json")
 	for _, role := range c.Roles {
-		oneOf("roles", role, "xds", "admin")
+		oneOf("roles", role, "xds", "admin", "transactions")
 	}
 	if !slices.Contains(c.Roles, "xds") {
 		fault("--roles is %q; xds must be among them", strings.Join(c.Roles, ","))
@@ -116,7 +120,35 @@ func (c Config) Validate() error {
 	if _, err := c.level(); err != nil {
 		faults = append(faults, err)
 	}
-	return errors.Join(append(faults, c.validateTrust()...)...)
+	return errors.Join(append(append(faults, c.validateApp()...), c.validateTrust()...)...)
+}
+
+// has reports whether a role is on.
+func (c Config) has(role string) bool { return slices.Contains(c.Roles, role) }
+
+// app reports whether applications are served.
+func (c Config) app() bool { return c.has("transactions") }
+
+// validateApp checks what serves applications.
+func (c Config) validateApp() (faults []error) {
+	if !c.app() {
+		return nil
+	}
+	if u, err := url.Parse(c.AppProxy); err != nil || u.Scheme != "http" || u.Host == "" {
+		faults = append(faults, fmt.Errorf("--app-proxy is %q; use the URL of a sidecar's outbound port, such as http://127.0.0.1:15001", c.AppProxy))
+	}
+	addr, flag := c.AppAdvertise, "app-advertise"
+	if addr == "" {
+		addr, flag = c.AppAddr, "app-addr"
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
+		faults = append(faults, fmt.Errorf("--%s is %q; sidecars need IP:PORT, an address of this machine: set --app-advertise", flag, addr))
+	}
+	if c.has("transactions") && c.store() == "kube" {
+		faults = append(faults, errors.New("--roles transactions goes with --store file or consul: Kubernetes cannot tie a journal to a lock"))
+	}
+	return faults
 }
 
 // store is where revisions are kept: with the policies, unless told.
@@ -149,6 +181,7 @@ func (c Config) validateTrust() []error {
 	}{
 		{"xds-addr", c.XDSAddr, "--xds-tls-cert, --xds-tls-key and --xds-client-ca", c.XDSTLSCert != "" && c.XDSClientCA != ""},
 		{"admin-addr", c.AdminAddr, "--admin-token-file", c.AdminTokenFile != ""},
+		{"app-addr", c.AppAddr, "a network policy in front of it and --insecure", !c.app()},
 	} {
 		loopback, err := isLoopback(a.addr)
 		if err != nil {

@@ -17,7 +17,7 @@ type options struct {
 }
 
 // Addrs are the addresses that were bound, ports filled in.
-type Addrs struct{ XDS, Admin string }
+type Addrs struct{ XDS, Admin, App string }
 
 // WithLogWriter sends the log to w instead of standard error.
 func WithLogWriter(w io.Writer) Option { return func(o *options) { o.logs = w } }

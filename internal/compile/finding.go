@@ -44,6 +44,13 @@ func (c *Compiler) serviceFindings(e *entry) []note {
 	if datacenter == "" {
 		c.routeFindings(&l, e)
 	}
+	if host := plain + ".mesh"; mesh.ReservedHost(host) {
+		l.add(note{Finding: mesh.Finding{
+			Code: mesh.CodeReservedName, Severity: mesh.Warning,
+			Message: host + " is answered by the control plane itself: the service is called by its other names alone",
+			Hint:    fmt.Sprintf("call it %s or %s.service.consul, or give it another name", plain, plain),
+		}})
+	}
 	return l.out
 }
 

@@ -74,12 +74,30 @@ func ServiceOfCluster(name string) string {
 // Hosts returns the names under which clients call service, in lower case
 // and without a port. A service of another datacenter has none: routes reach
 // it.
+//
+// TransactionsHost and EventsHost are never a service's.
 func Hosts(service string) []string {
 	if strings.Contains(service, "@") {
 		return nil
 	}
-	return []string{service, service + ".mesh", service + ".service.consul"}
+	if host := service + ".mesh"; !ReservedHost(host) {
+		return []string{service, host, service + ".service.consul"}
+	}
+	return []string{service, service + ".service.consul"}
 }
+
+// Hosts that xds-server itself answers for, through every sidecar.
+const (
+	TransactionsHost = "transactions.mesh"
+	EventsHost       = "events.mesh"
+)
+
+// ReservedHost reports whether xds-server itself answers for a host.
+func ReservedHost(host string) bool { return host == TransactionsHost || host == EventsHost }
+
+// ReservedCluster names the cluster of the servers behind a reserved host, and its
+// route configuration: "~transactions".
+func ReservedCluster(host string) string { return "~" + strings.TrimSuffix(host, ".mesh") }
 
 // LocalAssignment returns the name of the endpoints of a proxy's own service.
 func LocalAssignment(service string) string { return localAssignmentPrefix + service }

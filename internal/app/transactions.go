@@ -1,0 +1,125 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"meshlite.dev/internal/mesh"
+	"meshlite.dev/internal/store"
+	"meshlite.dev/internal/txn"
+	"meshlite.dev/internal/txn/coordinator"
+	"meshlite.dev/internal/txn/journal"
+	"meshlite.dev/internal/txn/journal/bolt"
+	"meshlite.dev/internal/txn/journal/stored"
+	"meshlite.dev/internal/txn/web"
+)
+
+const (
+	transactionsLock = "transactions" // of the replica that coordinates; also the journal's place in a shared store
+	anotherTerm      = time.Second    // after a coordinator that ended for another reason than its lock
+)
+
+// transactions is the role that coordinates the applications' transactions: on one
+// replica at a time, that which holds the lock.
+type transactions struct {
+	file    string      // the journal, where nothing is shared
+	shared  store.Store // nil: file
+	fencer  store.Fencer
+	homes   *homes
+	addr    string // where others reach this replica
+	caller  *web.Caller
+	observe func(before, after txn.State)
+	log     *slog.Logger
+
+	current atomic.Pointer[coordinator.Coordinator] // nil: another replica has it, or nobody
+}
+
+// openTransactions makes the role; nil without it.
+func (a *app) openTransactions(cfg Config, shared sharedStore, log *slog.Logger) error {
+	if !cfg.has("transactions") {
+		return nil
+	}
+	proxy, err := url.Parse(cfg.AppProxy)
+	if err != nil {
+		return fmt.Errorf("--app-proxy: %w", err)
+	}
+	t := &transactions{
+		file: filepath.Join(cfg.StateDir, "transactions.db"), homes: a.homes,
+		caller: web.NewCaller(proxy), observe: func(_, _ txn.State) {}, log: log,
+	}
+	if shared != nil {
+		fencer, ok := shared.(store.Fencer)
+		if !ok {
+			return fmt.Errorf("--roles transactions: --store %s cannot tie a journal to a lock; use file or consul", cfg.store())
+		}
+		t.shared, t.fencer = shared, fencer
+	}
+	a.transactions = t
+	return nil
+}
+
+// handler is what applications speak to.
+func (t *transactions) handler(optedIn web.OptedIn) http.Handler {
+	return web.Handler{Coordinator: t.current.Load, OptedIn: optedIn}
+}
+
+// run coordinates whenever it is this replica's turn, until ctx ends.
+func (t *transactions) run(ctx context.Context) error {
+	defer t.caller.Close()
+	if t.shared == nil {
+		db, err := bolt.Open(t.file)
+		if err != nil {
+			return fmt.Errorf("open the journal of transactions: %w", err)
+		}
+		defer t.closeJournal(ctx, db)
+		t.coordinate(ctx, func() journal.Journal { return bolt.New(db, nil) })
+		return nil
+	}
+	t.fencer.HoldFenced(ctx, transactionsLock, func(ctx context.Context, fence store.Fence) {
+		t.coordinate(ctx, func() journal.Journal { return stored.New(t.shared, fence, transactionsLock) })
+	})
+	return nil
+}
+
+func (t *transactions) closeJournal(ctx context.Context, db io.Closer) {
+	if err := db.Close(); err != nil {
+		t.log.ErrorContext(ctx, "close the journal of transactions", "err", err)
+	}
+}
+
+// coordinate runs one coordinator after the other until ctx ends or the lock is
+// lost.
+func (t *transactions) coordinate(ctx context.Context, open func() journal.Journal) {
+	for {
+		err := t.term(ctx, open())
+		if ctx.Err() != nil || errors.Is(err, journal.ErrFenced) {
+			return
+		}
+		t.log.ErrorContext(ctx, "the coordinator of transactions ended; another begins", "err", err, "retry_in", anotherTerm.String())
+		if !store.Rest(ctx, anotherTerm) {
+			return
+		}
+	}
+}
+
+func (t *transactions) term(ctx context.Context, j journal.Journal) error {
+	cfg := coordinator.Default()
+	cfg.Journal, cfg.Participant, cfg.Observe, cfg.Log = j, t.caller.Participant, t.observe, t.log
+	c, err := coordinator.New(cfg)
+	if err != nil {
+		return err
+	}
+	t.current.Store(c)
+	defer t.current.Store(nil)
+	withdraw := t.homes.offer(mesh.TransactionsHost, t.addr)
+	defer withdraw()
+	return c.Run(ctx)
+}
