@@ -1,6 +1,7 @@
 // Command gendocs writes docs/reference: KIND.md from each CRD in
 // manifests/crds and, for the values built in, from mesh-default; metrics.md
-// from a page of /metrics; meshctl.md and xds-server.md from their commands and
+// from a page of /metrics; events.md from the types of
+// internal/events; meshctl.md and xds-server.md from their commands and
 // flags.
 package main
 
@@ -59,6 +60,9 @@ func run() error {
 		}
 	}
 	if err := commandPages(); err != nil {
+		return err
+	}
+	if err := eventsPage(); err != nil {
 		return err
 	}
 	return metricsPage()

@@ -74,6 +74,9 @@ type Config struct {
 	// Rollouts keeps rollouts. Nil: the pages answer 501.
 	Rollouts Rollouts
 
+	// Events is the log of domain events. Nil: the pages answer 501.
+	Events Events
+
 	// Status returns the conditions of a document. Nil knows none.
 	Status func(policy.Key) (policy.Status, bool)
 	// Reports returns what statuses are made of, for /debug/status. Nil: no such
@@ -137,6 +140,7 @@ func New(cfg Config) http.Handler {
 		mux.Handle("/v1/freeze", a.guarded(method(nil, http.MethodGet, http.MethodPost)))
 	}
 	a.rolloutPages(mux)
+	a.eventPages(mux)
 	mux.Handle("/v1/watch", a.guarded(get(http.HandlerFunc(a.watch))))
 	mux.Handle("/healthz", get(http.HandlerFunc(healthz)))
 	mux.Handle("/readyz", get(http.HandlerFunc(a.readyz)))

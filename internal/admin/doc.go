@@ -28,6 +28,8 @@
 //	GET  /v1/doctor                    checks with hints
 //	GET  /v1/version
 //	GET  /v1/watch                     changes as they happen, JSON lines (?service=)
+//	GET  /v1/events                    domain events, JSON lines (?type= ?service= ?since= ?after= ?last= ?follow=)
+//	POST /v1/events                    publish some
 //	GET  /v1/prometheus/targets        the sidecars, for http_sd
 //	GET  /healthz /readyz /metrics     never behind the token
 //	GET  /debug/{catalog,model,ledger} each stage as JSON; /debug/snapshot/{id}

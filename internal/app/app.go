@@ -63,6 +63,7 @@ func (a *app) run(ctx context.Context, lis *listening) error {
 		a.policies.run,
 		a.builder.run,
 		a.status.Run,
+		a.events.run,
 		a.lastGood.run,
 		a.homes.run,
 		a.watchReadiness,

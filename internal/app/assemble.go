@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -46,6 +47,7 @@ type app struct {
 	xds      *xdsRole
 	status   *report.Reporter
 	freezer  *freezer
+	events   *eventRole // nil: off
 	homes    *homes
 	// Nil without its role.
 	transactions *transactions
@@ -87,7 +89,7 @@ func assemble(ctx context.Context, cfg Config, o options, state *storefile.Store
 		creds = credentials.NewTLS(r.TLS("h2"))
 	}
 	admit := admission{matchCertificate: cfg.XDSClientCA != "", expired: expiry(a.catalog, kept)}
-	observers := admin.Observers{meter, a.hub.Observer(), report.Observer(func() *report.Reporter { return a.status })}
+	observers := admin.Observers{meter, a.hub.Observer(), report.Observer(func() *report.Reporter { return a.status }), eventObserver{of: func() *eventRole { return a.events }}}
 	a.xds = newXDS(a.view, messages, cfg.WaveRate, creds, admit, observers, log)
 	if err := a.openStatus(cfg, state, shared); err != nil {
 		return nil, err
@@ -98,8 +100,9 @@ func assemble(ctx context.Context, cfg Config, o options, state *storefile.Store
 	if err := a.openTransactions(cfg, shared, log); err != nil {
 		return nil, err
 	}
+	a.openEvents(ctx, cfg, state, shared)
 	if err := a.openAdmin(cfg, messages, metrics.Handler(registry)); err != nil {
-		return nil, err
+		return nil, errors.Join(err, a.events.close())
 	}
 	return a, nil
 }
@@ -169,7 +172,7 @@ func (a *app) openAdmin(cfg Config, messages resource.Config, scrape http.Handle
 		Compile: compile.Config{RootNamespace: cfg.RootNamespace}, Messages: messages, Subscribed: a.xds.streams.Subscribed,
 		Status: func(k policy.Key) (policy.Status, bool) { return a.status.Statuses().Of(k) }, Reports: func() any { return a.status.Debug() },
 		Carrier: a.policies.carrier, Writer: a.policies.writer,
-		Frozen: a.freezer.state, Freeze: a.freezer.set,
+		Frozen: a.freezer.state, Freeze: a.freezer.set, Events: a.events.log(),
 		Checks: a.checks(cfg), Token: token, Pprof: cfg.Pprof, Log: a.log,
 	})
 	return nil
@@ -223,6 +226,7 @@ func (a *app) sources() metrics.Sources {
 			return out
 		},
 		Edges:  func() []load.Edge { return a.xds.loads.Graph(time.Now()) },
+		Events: a.eventStats,
 		Loads:  func() load.Stats { return a.xds.loads.Stats() },
 		Ready:  func() bool { return a.latch.State().Ready },
 		Frozen: func() bool { return a.freezer.state().On },

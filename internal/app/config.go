@@ -17,6 +17,12 @@ import (
 	"meshlite.dev/internal/xds/server"
 )
 
+// Values of --events.
+const (
+	EventsOff   = "off"
+	EventsLocal = "local"
+)
+
 // Config is everything that xds-server can be told. Default gives the values
 // of an xds-server without flags; each field carries its flag's name.
 type Config struct {
@@ -50,6 +56,7 @@ type Config struct {
 	Store    string // store: file, consul or kube; empty is that of the policy source
 	Roles    []string
 	Egress   resource.Egress // egress: deny or passthrough
+	Events   string          // events: off or local
 	Pprof    bool            // pprof: /debug/pprof on the admin address
 
 	LogFormat string // log-format: text or json
@@ -70,7 +77,7 @@ func Default() Config {
 		PolicySource: "dir", PolicyQuiet: 2 * time.Second, RootNamespace: "default",
 		XDSAddr: "127.0.0.1:18000", AdminAddr: "127.0.0.1:18001", AppAddr: "127.0.0.1:18002", AppProxy: "http://127.0.0.1:15001",
 		StateDir: "./state", Roles: []string{"xds", "admin"},
-		Egress: resource.Deny, LogFormat: "text", LogLevel: "info",
+		Egress: resource.Deny, Events: EventsLocal, LogFormat: "text", LogLevel: "info",
 		Consul: ConsulConfig{Addr: "127.0.0.1:8500"},
 	}
 }
@@ -95,6 +102,7 @@ func (c Config) Validate() error {
 		fault("--kubeconfig is %q, and nothing is in Kubernetes; add --policy-source kube, or leave it out", c.Kubeconfig)
 	}
 	oneOf("egress", string(c.Egress), string(resource.Deny), string(resource.Passthrough))
+	oneOf("events", c.Events, EventsOff, EventsLocal)
 	oneOf("log-format", c.LogFormat, "text", "json")
 	for _, role := range c.Roles {
 		oneOf("roles", role, "xds", "admin", "transactions")

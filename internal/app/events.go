@@ -35,6 +35,7 @@ func (a *app) tell(before, next admin.State) {
 	} else {
 		a.status.Proxies() // they have something new to fetch
 	}
+	a.events.poke()
 }
 
 // view is what is served now; nil before the first publish.
@@ -96,6 +97,7 @@ func (a *app) watchReadiness(ctx context.Context) error {
 	for {
 		a.latch.Alarm("catalog", alarm(a.catalog.Status()))
 		a.latch.Alarm("policies", a.policies.problem())
+		a.latch.Alarm("events", a.events.problem())
 		select {
 		case <-ctx.Done():
 			a.latch.Stop()
@@ -123,6 +125,9 @@ func (a *app) checks(cfg Config) []func(context.Context) []adminapi.Check {
 	checks := []func(context.Context) []adminapi.Check{admin.CheckFolder(cfg.StateDir)}
 	for name, r := range a.reload {
 		checks = append(checks, admin.CheckCertificate(name, time.Now, r.NotAfter, r.Problem))
+	}
+	if a.events != nil {
+		checks = append(checks, a.events.check)
 	}
 	return checks
 }

@@ -81,7 +81,7 @@ var rules = []rule{
 	{
 		Why:    "a bucket outside an adapter would tie what is kept to one kind of file",
 		From:   []string{"internal", "cmd"},
-		Except: []string{"internal/txn/journal/bolt"},
+		Except: []string{"internal/txn/journal/bolt", "internal/store/boltfile", "internal/events/outbox"},
 		Forbid: []string{"go.etcd.io/bbolt"},
 	},
 	{
@@ -95,6 +95,11 @@ var rules = []rule{
 		From:   []string{"internal", "cmd"},
 		Except: []string{"internal/policy/crd", "internal/kube", "internal/store/kube", "internal/ctl/kube"},
 		Forbid: []string{"k8s.io/client-go"},
+	},
+	{
+		Why:    "events are derived from the model, and whoever tells them knows neither Envoys nor pages: a fact can be tested, and told elsewhere, without either",
+		From:   []string{"internal/events"},
+		Forbid: []string{module + "internal/xds", module + "internal/admin", module + "internal/catalog", module + "internal/compile"},
 	},
 	{
 		Why:    "commands are a thing of the rim",
@@ -117,7 +122,7 @@ var rules = []rule{
 
 // pure are the packages whose output depends on their input alone: same
 // inputs, same bytes and versions on every replica and after every restart.
-var pure = []string{"internal/mesh", "internal/pmap", "internal/policy", "internal/policy/consulimport", "internal/policy/filter", "internal/policy/v1alpha1", "internal/compile", "internal/status", "internal/xds/resource", "internal/txn"}
+var pure = []string{"internal/mesh", "internal/pmap", "internal/policy", "internal/policy/consulimport", "internal/policy/filter", "internal/policy/v1alpha1", "internal/compile", "internal/status", "internal/events", "internal/events/facts", "internal/xds/resource", "internal/txn"}
 
 var (
 	impureImports = []string{"net", "net/http", "os", "os/exec", "os/signal", "log", "log/slog", "io/ioutil", "crypto/rand", "math/rand", "math/rand/v2", "testing", "syscall"}

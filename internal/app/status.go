@@ -20,7 +20,10 @@ func (a *app) openStatus(cfg Config, state store.Locker, shared sharedStore) err
 			return s.Result, s.Revision, ok
 		},
 		Fleet: a.xds.streams, Lock: state, Log: a.log,
-		Changed: func(before, now policy.Status) { a.hub.Publish(admin.StatusChanges(before, now)...) },
+		Changed: func(before, now policy.Status) {
+			a.hub.Publish(admin.StatusChanges(before, now)...)
+			a.events.poke()
+		},
 	}
 	if shared != nil {
 		out.Lock, out.Board = shared, shared

@@ -61,7 +61,7 @@ func Arrange(service string, es []mesh.Endpoint) ([]mesh.Endpoint, []mesh.Findin
 	return slices.Clip(kept), findings
 }
 
-// EqualEndpoint reports whether a and b are the same in every field.
+// EqualEndpoint reports whether a and b are the same in every field but Index.
 func EqualEndpoint(a, b mesh.Endpoint) bool {
 	return a.ID == b.ID && a.Address == b.Address && a.Port == b.Port && a.Health == b.Health &&
 		a.Weight == b.Weight && a.Locality == b.Locality && a.Node == b.Node && a.Datacenter == b.Datacenter &&

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs meshctl as users do. $SERVER is a real xds-server on the
 // catalog and policies of testdata/server; $WRITABLE has the folder $POLICIES,
 // which one script alone writes, and $EDITABLE $EDITABLE_POLICIES for another.
-// $ROLLOUTS keeps rollouts that never change by themselves.
+// $EVENTS has told of its services, $SILENT keeps no events. $ROLLOUTS keeps rollouts that never change by themselves.
 func TestScripts(t *testing.T) {
 	server := startServer(t, "testdata/server/policies")
 	own := t.TempDir() // may be written
@@ -35,10 +36,38 @@ func TestScripts(t *testing.T) {
 	freezer := startServer(t, t.TempDir()) // for one script alone
 	edited := t.TempDir()
 	editable := startServer(t, edited)
+	off := app.Default()
+	off.Events = app.EventsOff
 	runScripts(t, "testdata/script", map[string]string{
+		"EVENTS": startTelling(t), "SILENT": startConfigured(t, off),
 		"SERVER": server, "FREEZER": freezer, "WRITABLE": writable, "POLICIES": own, "EDITABLE": editable, "EDITABLE_POLICIES": edited,
 		"CONSUL": startConsul(t), "ROLLOUTS": startRollouts(t),
 	})
+}
+
+// startTelling returns a server of its own that has told of its services.
+func startTelling(t *testing.T) string {
+	t.Helper()
+	url := startServer(t, t.TempDir())
+	told := func() bool {
+		resp, err := http.Get(url + "/v1/events?type=mesh.service.registered")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		raw, err := io.ReadAll(resp.Body)
+		return err == nil && len(raw) > 0
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range 2_000 {
+		if told() {
+			return url
+		}
+		<-tick.C
+	}
+	t.Fatal("the services are not told of")
+	return ""
 }
 
 // runScripts runs every script of a folder with these variables.

@@ -57,6 +57,11 @@ type Endpoint struct {
 	Datacenter string
 	Tags       []string          // sorted
 	Meta       map[string]string // never changed after publishing
+
+	// Index is the catalog's own count of changes of this instance, 0 where it
+	// has none: it tells two changes to the same state apart. Two endpoints that
+	// differ in it alone are the same.
+	Index uint64
 }
 
 // Service is one destination as every caller sees it.

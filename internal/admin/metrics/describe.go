@@ -38,6 +38,11 @@ func descriptions() map[string]*prometheus.Desc {
 		{"meshlite_edge_requests_in_progress", "Tries under way at the last load report.", []string{"from", "to"}},
 		{"meshlite_admin_watch_clients", "Open /v1/watch streams.", nil},
 		{"meshlite_admin_watch_hangups_total", "Clients of /v1/watch cut off because they were too slow.", nil},
+		{"meshlite_events_outbox_depth", "Events that the outbox keeps.", nil},
+		{"meshlite_events_outbox_bytes", "Size of the events that the outbox keeps, as JSON.", nil},
+		{"meshlite_events_kept_total", "Events kept since the outbox was made, those not kept any more too.", nil},
+		{"meshlite_events_told_total", "Events of the mesh itself that were kept since the start.", nil},
+		{"meshlite_events_problem", "1 while events of the mesh are not told; they are not lost.", nil},
 		{"meshlite_tls_certificate_expiry_timestamp_seconds", "When the certificate of a listener ends.", []string{"listener"}},
 	} {
 		out[d.name] = prometheus.NewDesc(d.name, d.help, d.labels, nil)

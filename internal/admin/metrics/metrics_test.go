@@ -69,6 +69,7 @@ func sources() metrics.Sources {
 		},
 		Loads:        func() load.Stats { return load.Stats{Streams: 2, Reports: 20} },
 		Watches:      func() metrics.Watches { return metrics.Watches{Clients: 1, HungUp: 3} },
+		Events:       func() (metrics.Events, bool) { return metrics.Events{Depth: 5, Bytes: 900, Kept: 12, Told: 3}, true },
 		Ready:        func() bool { return true },
 		Frozen:       func() bool { return false },
 		Certificates: func() map[string]time.Time { return map[string]time.Time{"xds": now} },

@@ -26,8 +26,10 @@ type Sources struct {
 	Edges      func() []load.Edge
 	Loads      func() load.Stats
 	Watches    func() Watches
-	Ready      func() bool
-	Frozen     func() bool
+	// Events sums up the log of domain events; false: there is none.
+	Events func() (Events, bool)
+	Ready  func() bool
+	Frozen func() bool
 	// Certificates tells when each listener's certificate ends ("xds",
 	// "admin").
 	Certificates func() map[string]time.Time
@@ -37,6 +39,14 @@ type Sources struct {
 type Policies struct {
 	Number             uint64
 	Documents, Refused int
+}
+
+// Events sums up the log of domain events.
+type Events struct {
+	Depth, Bytes uint64 // kept now
+	Kept         uint64 // ever
+	Told         uint64 // the mesh's own, since the start
+	Problem      bool
 }
 
 // Watches counts the clients of GET /v1/watch.
@@ -103,6 +113,7 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 		out.gauge("meshlite_admin_watch_clients", float64(w.Clients))
 		out.counter("meshlite_admin_watch_hangups_total", float64(w.HungUp))
 	}
+	s.collectEvents(out)
 	if s.Certificates != nil {
 		for listener, end := range s.Certificates() {
 			out.gauge("meshlite_tls_certificate_expiry_timestamp_seconds", float64(end.Unix()), listener)
@@ -204,6 +215,21 @@ func (s *scrape) collectPolicies(out emitter) {
 	for severity, n := range by {
 		out.gauge("meshlite_findings", float64(n), string(severity))
 	}
+}
+
+func (s *scrape) collectEvents(out emitter) {
+	if s.Events == nil {
+		return
+	}
+	e, ok := s.Events()
+	if !ok {
+		return
+	}
+	out.gauge("meshlite_events_outbox_depth", float64(e.Depth))
+	out.gauge("meshlite_events_outbox_bytes", float64(e.Bytes))
+	out.counter("meshlite_events_kept_total", float64(e.Kept))
+	out.counter("meshlite_events_told_total", float64(e.Told))
+	out.gauge("meshlite_events_problem", truth(e.Problem))
 }
 
 func collectEdges(out emitter, edges []load.Edge) {

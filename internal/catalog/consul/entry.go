@@ -64,8 +64,19 @@ func endpointOf(e *api.ServiceEntry, address string) mesh.Endpoint {
 		ID: e.Service.ID, Address: address, Port: uint32(e.Service.DefaultPort()),
 		Health: health, Weight: weight, Locality: localityOf(e),
 		Node: e.Node.Node, Datacenter: e.Node.Datacenter,
-		Tags: slices.Compact(tags), Meta: e.Service.Meta,
+		Tags: slices.Compact(tags), Meta: e.Service.Meta, Index: indexOf(e),
 	}
+}
+
+// indexOf is the newest ModifyIndex of all that an instance is made of.
+func indexOf(e *api.ServiceEntry) uint64 {
+	newest := max(e.Node.ModifyIndex, e.Service.ModifyIndex)
+	for _, check := range e.Checks {
+		if check != nil {
+			newest = max(newest, check.ModifyIndex)
+		}
+	}
+	return newest
 }
 
 // healthOf maps Consul's checks: maintenance beats critical beats warning. A

@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"meshlite.dev/internal/store/boltfile"
 	"meshlite.dev/internal/txn"
 	"meshlite.dev/internal/txn/journal"
 )
@@ -38,6 +39,20 @@ type Journal struct {
 
 var _ journal.Journal = (*Journal)(nil)
 
+// ErrLocked reports that another process uses the file.
+var ErrLocked = boltfile.ErrLocked
+
+const advice = "restore it from a copy, or move it away to start without it (transactions that it holds then read ROLLED_BACK, also where they were committed)"
+
+// Open opens the file of a journal at path, as boltfile.Open does.
+func Open(path string) (*bbolt.DB, error) {
+	db, err := boltfile.Open(path, advice)
+	if err != nil {
+		return nil, fmt.Errorf("open a journal: %w", err)
+	}
+	return db, nil
+}
+
 // New returns a handle on the journal in db; also may be nil.
 func New(db *bbolt.DB, also Also) *Journal { return &Journal{db: db, also: also} }
 
@@ -52,7 +67,7 @@ func (j *Journal) Recover(context.Context) (uint64, []txn.Record, error) {
 }
 
 func (j *Journal) recover() (term uint64, records []txn.Record, err error) {
-	defer caught(&err)()
+	defer boltfile.Caught(&err)()
 	err = j.db.Update(func(tx *bbolt.Tx) (err error) {
 		if term, err = nextTerm(tx); err == nil {
 			records, err = load(tx)

@@ -1,4 +1,6 @@
-package bolt
+// Package boltfile opens bbolt files so that one which is damaged, or in use by
+// another process, is an error and never a crash.
+package boltfile
 
 import (
 	"errors"
@@ -23,8 +25,8 @@ const lockWait = time.Second
 
 // Open opens the file at path, and makes it where there is none; its folder must
 // exist. Only one process may hold it: a second gets ErrLocked. A file that is
-// damaged is refused, with the way out in the error.
-func Open(path string) (*bbolt.DB, error) {
+// damaged is refused, with the way out, advice, in the error.
+func Open(path, advice string) (*bbolt.DB, error) {
 	if err := ensure(path); err != nil {
 		return nil, fmt.Errorf("make %s: %w", path, err)
 	}
@@ -40,9 +42,9 @@ func Open(path string) (*bbolt.DB, error) {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("open %s: %w", path, ErrLocked)
 	case errors.As(err, &system):
-		return nil, fmt.Errorf("open a journal: %w", err)
+		return nil, err // names the file
 	}
-	return nil, fmt.Errorf("open %s: %w; restore it from a copy, or move it away to start without it (transactions that it holds then read ROLLED_BACK, also where they were committed)", path, err)
+	return nil, fmt.Errorf("open %s: %w; %s", path, err, advice)
 }
 
 // ensure makes an empty file, whole or not at all: a crash leaves no half of one.
@@ -85,7 +87,7 @@ func open(path string) (db *bbolt.DB, err error) {
 			_ = file.Close()
 		}
 	}()
-	defer caught(&err)()
+	defer Caught(&err)()
 	return bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout: lockWait, FreelistType: bbolt.FreelistMapType,
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
@@ -98,7 +100,7 @@ func open(path string) (db *bbolt.DB, err error) {
 // sound reads everything once. bbolt's own check runs in a goroutine where a
 // fault would end the process.
 func sound(db *bbolt.DB) (err error) {
-	defer caught(&err)()
+	defer Caught(&err)()
 	return db.View(func(tx *bbolt.Tx) error {
 		return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
 			if err := walk(b); err != nil {
@@ -122,9 +124,9 @@ func walk(b *bbolt.Bucket) error {
 	})
 }
 
-// caught turns the panics and page faults that bbolt has for a file which was
+// Caught turns the panics and page faults that bbolt has for a file which was
 // cut or overwritten into errors, when what it returns is deferred.
-func caught(err *error) func() {
+func Caught(err *error) func() {
 	old := debug.SetPanicOnFault(true)
 	return func() {
 		debug.SetPanicOnFault(old)

@@ -1,0 +1,166 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"meshlite.dev/internal/admin"
+	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/admin/metrics"
+	"meshlite.dev/internal/events"
+	"meshlite.dev/internal/events/outbox"
+	"meshlite.dev/internal/events/teller"
+	"meshlite.dev/internal/store"
+)
+
+// eventRole is the log of events and what tells the mesh's own. Where it cannot
+// work the rest of the server does.
+type eventRole struct {
+	box    *outbox.Outbox // nil: it could not be opened
+	teller *teller.Teller
+	fault  error // why box is nil
+}
+
+// localStore is what openEvents needs of this process's own store.
+type localStore interface {
+	store.Store
+	store.Locker
+}
+
+// openEvents opens the outbox. A fault of it is told by doctor, in the log and
+// to whoever asks for events, and is no reason not to serve Envoys.
+func (a *app) openEvents(ctx context.Context, cfg Config, state localStore, shared sharedStore) {
+	if cfg.Events == EventsOff {
+		return
+	}
+	a.events = &eventRole{}
+	a.events.box, a.events.fault = outbox.Open(filepath.Join(cfg.StateDir, "outbox.db"), outbox.DefaultLimits())
+	if a.events.fault != nil {
+		a.log.ErrorContext(ctx, "no events: mend it and start again; all else works", "err", a.events.fault)
+		return
+	}
+	replica, err := os.Hostname()
+	if err != nil {
+		replica = "xds-server" // it only names us to people
+	}
+	c := teller.Config{Outbox: a.events.box, Lock: state, Store: state, Replica: replica, Log: a.log}
+	if shared != nil {
+		c.Lock, c.Store = shared, shared
+	}
+	started := time.Now()
+	c.World = func() (teller.World, bool) { return a.world(replica, started) }
+	a.events.teller = teller.New(c)
+}
+
+// run tells until ctx ends.
+func (e *eventRole) run(ctx context.Context) error {
+	if e == nil || e.box == nil {
+		return nil
+	}
+	return errors.Join(e.teller.Run(ctx), e.close())
+}
+
+func (e *eventRole) close() error {
+	if e == nil || e.box == nil {
+		return nil
+	}
+	return e.box.Close()
+}
+
+// poke says that something may have changed.
+func (e *eventRole) poke() {
+	if e != nil && e.teller != nil {
+		e.teller.Poke()
+	}
+}
+
+// problem is why events are not kept; "" where they are, or are not wanted.
+func (e *eventRole) problem() string {
+	switch {
+	case e == nil:
+		return ""
+	case e.fault != nil:
+		return e.fault.Error()
+	}
+	return e.teller.Problem()
+}
+
+// eventStats is read by a scrape.
+func (a *app) eventStats() (m metrics.Events, ok bool) {
+	e := a.events
+	if e == nil {
+		return m, false
+	}
+	m.Problem = e.problem() != ""
+	if e.box != nil {
+		s := e.box.Stats()
+		m.Depth, m.Bytes, m.Kept, m.Told = s.Depth(), s.Bytes, s.Last, e.teller.Told()
+	}
+	return m, true
+}
+
+// check is a line of doctor.
+func (e *eventRole) check(context.Context) []adminapi.Check {
+	c := adminapi.Check{Name: "events", Status: "ok", Message: "events are kept"}
+	if p := e.problem(); p != "" {
+		c.Status, c.Message, c.Hint = "error", p, "Envoys are served all the same; look at the disk under --state-dir"
+	}
+	return []adminapi.Check{c}
+}
+
+// log is what the admin API reads; nil where events are off.
+func (e *eventRole) log() admin.Events {
+	if e == nil {
+		return nil
+	}
+	return eventLog{e}
+}
+
+// eventLog serves the log, or says why there is none.
+type eventLog struct{ *eventRole }
+
+var _ admin.Events = eventLog{}
+
+// Read implements admin.Events.
+func (l eventLog) Read(after uint64, most int) ([]events.Record, error) {
+	if l.fault != nil {
+		return nil, l.fault
+	}
+	return l.box.Read(after, most)
+}
+
+// Before implements admin.Events.
+func (l eventLog) Before(at time.Time) (uint64, error) {
+	if l.fault != nil {
+		return 0, l.fault
+	}
+	return l.box.Before(at)
+}
+
+// Kept implements admin.Events.
+func (l eventLog) Kept() (first, last uint64, err error) {
+	if l.fault != nil {
+		return 0, 0, l.fault
+	}
+	s := l.box.Stats()
+	return s.First, s.Last, nil
+}
+
+// News implements admin.Events.
+func (l eventLog) News() <-chan struct{} {
+	if l.fault != nil {
+		return nil // never
+	}
+	return l.box.News()
+}
+
+// Publish implements admin.Events.
+func (l eventLog) Publish(_ context.Context, all []events.Event) ([]events.Event, error) {
+	if l.fault != nil {
+		return nil, l.fault
+	}
+	return l.box.Append(func(uint64) []events.Event { return append([]events.Event(nil), all...) }, nil)
+}

@@ -1,0 +1,248 @@
+// Package outbox keeps events in a bbolt file before anyone hears of them: a
+// bounded log that can be read again, and in the same transactions the cursor,
+// which says what was told last of each subject. A crash at any moment leaves
+// both at the same point.
+package outbox
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"meshlite.dev/internal/events"
+	"meshlite.dev/internal/store/boltfile"
+)
+
+// The file's layout, version 1: bucket "events-meta" has "format" (the version),
+// "uid" (text, another one in each file) and "bytes" (of all values in the log);
+// bucket "events-log" has under each sequence number the time of receipt, in
+// nanoseconds since 1970, and the event's JSON; bucket "events-cursor" has what
+// was told last under each subject. Numbers are 8 bytes, big endian.
+var (
+	metaBucket   = []byte("events-meta")
+	logBucket    = []byte("events-log")
+	cursorBucket = []byte("events-cursor")
+	formatKey    = []byte("format")
+	uidKey       = []byte("uid")
+	bytesKey     = []byte("bytes")
+)
+
+const (
+	formatVersion = 1
+	advice        = "restore it from a copy, or move it away to start without it: events that it holds are lost then, and the state of the mesh is told anew"
+	// batchDelay is how long a write waits for others to share its fsync.
+	batchDelay = time.Millisecond
+	timeSize   = 8
+)
+
+// Limits bound the log; the oldest events go. Each over 0.
+type Limits struct {
+	Events uint64
+	Bytes  uint64 // of the events' JSON
+}
+
+// DefaultLimits are a million events, or 1 GiB of them.
+func DefaultLimits() Limits { return Limits{Events: 1_000_000, Bytes: 1 << 30} }
+
+// Outbox is an open file. Methods may be called by many goroutines.
+type Outbox struct {
+	db     *bbolt.DB
+	limits Limits
+	now    func() time.Time
+	uid    string
+
+	mu    sync.Mutex
+	stats Stats
+	news  chan struct{} // closed when the log grows
+}
+
+// Stats sum up the log.
+type Stats struct {
+	First, Last uint64 // sequence numbers kept; First is over Last where there are none
+	Bytes       uint64 // of their JSON
+}
+
+// Depth is how many events are kept.
+func (s Stats) Depth() uint64 { return s.Last + 1 - s.First }
+
+// Open opens the file at path or makes it; its folder must exist.
+func Open(path string, limits Limits) (*Outbox, error) {
+	db, err := boltfile.Open(path, advice)
+	if err != nil {
+		return nil, fmt.Errorf("open the outbox: %w", err)
+	}
+	db.MaxBatchDelay = batchDelay
+	o := &Outbox{db: db, limits: limits, now: time.Now, news: make(chan struct{})}
+	if err := o.update(db.Update, o.prepare); err != nil {
+		return nil, fmt.Errorf("open the outbox: %w", errors.Join(err, db.Close()))
+	}
+	return o, nil
+}
+
+func (o *Outbox) prepare(tx *bbolt.Tx) error {
+	for _, name := range [][]byte{metaBucket, logBucket, cursorBucket} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
+	}
+	meta := tx.Bucket(metaBucket)
+	if v := number(meta.Get(formatKey)); v != formatVersion && v != 0 {
+		return fmt.Errorf("the format of %s is %d, this release reads %d", o.db.Path(), v, formatVersion)
+	}
+	o.uid = string(meta.Get(uidKey))
+	if o.uid == "" {
+		o.uid = rand.Text()
+	}
+	o.stats = statsOf(tx)
+	return errors.Join(meta.Put(formatKey, bytesOf(formatVersion)), meta.Put(uidKey, []byte(o.uid)))
+}
+
+// Close lets the file go.
+func (o *Outbox) Close() error { return o.db.Close() }
+
+// UID is another one in each file: one that was lost and made anew shows by it.
+func (o *Outbox) UID() string { return o.uid }
+
+// Stats returns the state of the log.
+func (o *Outbox) Stats() Stats {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.stats
+}
+
+// News returns a channel that is closed once the log has grown past what it was
+// at the call.
+func (o *Outbox) News() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.news
+}
+
+// Cursor returns what was told last, by subject.
+func (o *Outbox) Cursor() (map[string][]byte, error) {
+	out := map[string][]byte{}
+	err := o.update(o.db.View, func(tx *bbolt.Tx) error {
+		clear(out)
+		return tx.Bucket(cursorBucket).ForEach(func(subject, value []byte) error {
+			out[string(subject)] = append([]byte(nil), value...)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the cursor: %w", err)
+	}
+	return out, nil
+}
+
+// Append keeps the events that make returns for the sequence number of the
+// first of them, and moves the cursor of these subjects (nil: to nothing told),
+// all or none, durably before it returns. It sets Sequence. make may be called
+// more than once.
+func (o *Outbox) Append(make func(first uint64) []events.Event, moved map[string][]byte) (kept []events.Event, err error) {
+	commit := o.db.Batch
+	if len(moved) > 0 { // one caller moves the cursor, and it gathers by itself
+		commit = o.db.Update
+	}
+	err = o.update(commit, func(tx *bbolt.Tx) (err error) {
+		if kept, err = o.put(tx, make); err != nil {
+			return err
+		}
+		for subject, value := range moved {
+			if err := move(tx.Bucket(cursorBucket), []byte(subject), value); err != nil {
+				return err
+			}
+		}
+		return o.trim(tx)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write to the outbox: %w", err)
+	}
+	return kept, nil
+}
+
+func (o *Outbox) put(tx *bbolt.Tx, make func(uint64) []events.Event) ([]events.Event, error) {
+	log, meta := tx.Bucket(logBucket), tx.Bucket(metaBucket)
+	size := number(meta.Get(bytesKey))
+	at := bytesOf(uint64(o.now().UnixNano()))
+	kept := make(log.Sequence() + 1)
+	for i := range kept {
+		seq, err := log.NextSequence()
+		if err != nil {
+			return nil, err
+		}
+		kept[i].Sequence = fmt.Sprintf("%010d", seq)
+		raw, err := kept[i].MarshalJSON()
+		if err != nil {
+			return nil, err
+		}
+		size += uint64(len(raw))
+		if err := log.Put(bytesOf(seq), append(at[:timeSize:timeSize], raw...)); err != nil {
+			return nil, err
+		}
+	}
+	return kept, meta.Put(bytesKey, bytesOf(size))
+}
+
+func move(cursor *bbolt.Bucket, subject, value []byte) error {
+	if value == nil {
+		return cursor.Delete(subject)
+	}
+	return cursor.Put(subject, value)
+}
+
+// trim takes the oldest events away until the limits are kept.
+func (o *Outbox) trim(tx *bbolt.Tx) error {
+	s := statsOf(tx)
+	for c := tx.Bucket(logBucket).Cursor(); s.Depth() > o.limits.Events || s.Bytes > o.limits.Bytes && s.Depth() > 1; s.First++ {
+		_, value := c.First()
+		s.Bytes -= min(s.Bytes, uint64(max(len(value)-timeSize, 0)))
+		if err := c.Delete(); err != nil {
+			return err
+		}
+	}
+	if err := tx.Bucket(metaBucket).Put(bytesKey, bytesOf(s.Bytes)); err != nil {
+		return err
+	}
+	tx.OnCommit(func() { o.grown(s) })
+	return nil
+}
+
+func (o *Outbox) grown(s Stats) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s.Last > o.stats.Last {
+		close(o.news)
+		o.news = make(chan struct{})
+	}
+	o.stats = s
+}
+
+func statsOf(tx *bbolt.Tx) Stats {
+	log := tx.Bucket(logBucket)
+	s := Stats{Last: log.Sequence(), Bytes: number(tx.Bucket(metaBucket).Get(bytesKey))}
+	s.First = s.Last + 1
+	if key, _ := log.Cursor().First(); key != nil {
+		s.First = number(key)
+	}
+	return s
+}
+
+// update runs a transaction; a damaged page is an error.
+func (o *Outbox) update(run func(func(*bbolt.Tx) error) error, do func(*bbolt.Tx) error) (err error) {
+	defer boltfile.Caught(&err)()
+	return run(do)
+}
+
+func number(b []byte) uint64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
+func bytesOf(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
