@@ -77,6 +77,9 @@ type Config struct {
 	// Events is the log of domain events. Nil: the pages answer 501.
 	Events Events
 
+	// Transactions are those of applications. Nil: the pages answer 501.
+	Transactions Transactions
+
 	// Status returns the conditions of a document. Nil knows none.
 	Status func(policy.Key) (policy.Status, bool)
 	// Reports returns what statuses are made of, for /debug/status. Nil: no such
@@ -141,6 +144,7 @@ func New(cfg Config) http.Handler {
 	}
 	a.rolloutPages(mux)
 	a.eventPages(mux)
+	a.transactionPages(mux)
 	mux.Handle("/v1/watch", a.guarded(get(http.HandlerFunc(a.watch))))
 	mux.Handle("/healthz", get(http.HandlerFunc(healthz)))
 	mux.Handle("/readyz", get(http.HandlerFunc(a.readyz)))

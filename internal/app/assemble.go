@@ -97,7 +97,7 @@ func assemble(ctx context.Context, cfg Config, o options, state *storefile.Store
 	a.builder = newBuilder(a.inbox, cfg.RootNamespace, messages, a.xds.store.Apply, meter.Built, log)
 	a.builder.changed = a.tell
 	a.homes = newHomes(boardOf(shared), messages, a.xds.store.Apply, a.builder.ready, log)
-	if err := a.openTransactions(cfg, shared, log); err != nil {
+	if err := a.openTransactions(cfg, shared, meter.Transacted, log); err != nil {
 		return nil, err
 	}
 	a.openEvents(ctx, cfg, state, shared)
@@ -173,7 +173,8 @@ func (a *app) openAdmin(cfg Config, messages resource.Config, scrape http.Handle
 		Status: func(k policy.Key) (policy.Status, bool) { return a.status.Statuses().Of(k) }, Reports: func() any { return a.status.Debug() },
 		Carrier: a.policies.carrier, Writer: a.policies.writer,
 		Frozen: a.freezer.state, Freeze: a.freezer.set, Events: a.events.log(),
-		Checks: a.checks(cfg), Token: token, Pprof: cfg.Pprof, Log: a.log,
+		Transactions: a.transactionsPage(),
+		Checks:       a.checks(cfg), Token: token, Pprof: cfg.Pprof, Log: a.log,
 	})
 	return nil
 }
@@ -193,9 +194,23 @@ func readToken(file string) (string, error) {
 	return token, nil
 }
 
+// transactionsPage is what the API asks; nil without the role.
+func (a *app) transactionsPage() admin.Transactions {
+	if a.transactions == nil {
+		return nil
+	}
+	return a.transactions
+}
+
 // sources is what a scrape reads.
 func (a *app) sources() metrics.Sources {
 	return metrics.Sources{
+		Transactions: func() metrics.Transactions {
+			if a.transactions == nil {
+				return metrics.Transactions{}
+			}
+			return a.transactions.unsettled()
+		},
 		Build:   version.Labels(),
 		Catalog: func() catalog.Status { return a.catalog.Status() },
 		Proxies: func() []server.Proxy { return a.xds.streams.Proxies() },

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"meshlite.dev/internal/admin/metrics"
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/store"
 	"meshlite.dev/internal/txn"
@@ -36,14 +37,15 @@ type transactions struct {
 	homes   *homes
 	addr    string // where others reach this replica
 	caller  *web.Caller
-	observe func(before, after txn.State)
+	observe func(before, after txn.State) // for metrics
+	history web.Log
 	log     *slog.Logger
 
 	current atomic.Pointer[coordinator.Coordinator] // nil: another replica has it, or nobody
 }
 
 // openTransactions makes the role; nil without it.
-func (a *app) openTransactions(cfg Config, shared sharedStore, log *slog.Logger) error {
+func (a *app) openTransactions(cfg Config, shared sharedStore, observe func(before, after txn.State), log *slog.Logger) error {
 	if !cfg.has("transactions") {
 		return nil
 	}
@@ -53,7 +55,7 @@ func (a *app) openTransactions(cfg Config, shared sharedStore, log *slog.Logger)
 	}
 	t := &transactions{
 		file: filepath.Join(cfg.StateDir, "transactions.db"), homes: a.homes,
-		caller: web.NewCaller(proxy), observe: func(_, _ txn.State) {}, log: log,
+		caller: web.NewCaller(proxy), observe: observe, log: log,
 	}
 	if shared != nil {
 		fencer, ok := shared.(store.Fencer)
@@ -69,6 +71,40 @@ func (a *app) openTransactions(cfg Config, shared sharedStore, log *slog.Logger)
 // handler is what applications speak to.
 func (t *transactions) handler(optedIn web.OptedIn) http.Handler {
 	return web.Handler{Coordinator: t.current.Load, OptedIn: optedIn}
+}
+
+// Coordinator implements admin.Transactions.
+func (t *transactions) Coordinator() *coordinator.Coordinator { return t.current.Load() }
+
+// Log implements admin.Transactions.
+func (t *transactions) Log(id txn.ID) []web.Entry { return t.history.Of(id) }
+
+// unsettled is what a scrape reads.
+func (t *transactions) unsettled() metrics.Transactions {
+	out := metrics.Transactions{Open: map[txn.Status]int{}}
+	c := t.current.Load()
+	if c == nil {
+		return out
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	views, err := c.List(ctx)
+	if err != nil {
+		return out // it is about to stop, or has not read its journal
+	}
+	for _, v := range views {
+		if owed, refused := v.Unsettled(); v.Outcome != txn.Undecided && owed+refused == 0 {
+			continue
+		}
+		out.Open[v.Status()]++
+		if out.Oldest.IsZero() {
+			out.Oldest = v.Started // they come in this order
+		}
+		for _, f := range v.Faults {
+			out.Tries += f.Tries
+		}
+	}
+	return out
 }
 
 // run coordinates whenever it is this replica's turn, until ctx ends.
@@ -112,7 +148,8 @@ func (t *transactions) coordinate(ctx context.Context, open func() journal.Journ
 
 func (t *transactions) term(ctx context.Context, j journal.Journal) error {
 	cfg := coordinator.Default()
-	cfg.Journal, cfg.Participant, cfg.Observe, cfg.Log = j, t.caller.Participant, t.observe, t.log
+	cfg.Journal, cfg.Participant, cfg.Log = j, t.caller.Participant, t.log
+	cfg.Observe = func(before, after txn.State) { t.history.Observe(before, after); t.observe(before, after) }
 	c, err := coordinator.New(cfg)
 	if err != nil {
 		return err

@@ -112,7 +112,7 @@ func New(stdio IO) *cobra.Command {
 	} {
 		_ = root.RegisterFlagCompletionFunc(flag, complete) // the flags are there: see above
 	}
-	root.AddCommand(s.serviceCmd(), s.proxyCmd(), s.policyCmd(), s.rolloutCmd(), s.eventsCmd(), s.freezeCmd(), s.doctorCmd(), s.configCmd(), s.versionCmd())
+	root.AddCommand(s.serviceCmd(), s.proxyCmd(), s.policyCmd(), s.rolloutCmd(), s.txnCmd(), s.eventsCmd(), s.freezeCmd(), s.doctorCmd(), s.configCmd(), s.versionCmd())
 	return root
 }
 

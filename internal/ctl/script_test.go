@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 	runScripts(t, "testdata/script", map[string]string{
 		"EVENTS": startTelling(t), "SILENT": startConfigured(t, off),
 		"SERVER": server, "FREEZER": freezer, "WRITABLE": writable, "POLICIES": own, "EDITABLE": editable, "EDITABLE_POLICIES": edited,
-		"CONSUL": startConsul(t), "ROLLOUTS": startRollouts(t),
+		"CONSUL": startConsul(t), "ROLLOUTS": startRollouts(t), "TRANSACTIONS": startTransactions(t),
 	})
 }
 
@@ -165,7 +165,14 @@ func startServer(t *testing.T, policies string) string {
 
 func startConfigured(t *testing.T, cfg app.Config) string {
 	t.Helper()
-	cfg.CatalogDir, cfg.StateDir = "testdata/server/catalog", t.TempDir()
+	cfg.CatalogDir = "testdata/server/catalog"
+	return "http://" + run(t, cfg).Admin
+}
+
+// run runs xds-server in this process, on ports of its own.
+func run(t *testing.T, cfg app.Config) app.Addrs {
+	t.Helper()
+	cfg.StateDir = t.TempDir()
 	cfg.XDSAddr, cfg.AdminAddr, cfg.PolicyQuiet = "127.0.0.1:0", "127.0.0.1:0", 0
 	ctx, stop := context.WithCancel(context.Background())
 	addrs, ended := make(chan app.Addrs, 1), make(chan error, 1)
@@ -181,14 +188,14 @@ func startConfigured(t *testing.T, cfg app.Config) string {
 	select {
 	case a := <-addrs:
 		waitReady(t, "http://"+a.Admin)
-		return "http://" + a.Admin
+		return a
 	case err := <-ended:
 		ended <- err
 		t.Fatalf("xds-server does not start: %v", err)
 	case <-time.After(20 * time.Second):
 		t.Fatal("xds-server does not start")
 	}
-	return ""
+	return app.Addrs{}
 }
 
 // waitReady asks until the first state is served.

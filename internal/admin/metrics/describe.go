@@ -10,6 +10,9 @@ func descriptions() map[string]*prometheus.Desc {
 		labels     []string
 	}{
 		{"meshlite_frozen", "1 while nothing but endpoints changes (meshctl freeze).", nil},
+		{"meshlite_transactions_open", "Transactions of applications that are not settled, by status: COMMITTED and ROLLED_BACK while participants are told.", []string{"status"}},
+		{"meshlite_transactions_oldest_age_seconds", "Age of the oldest transaction that is not settled; 0 without any.", nil},
+		{"meshlite_transactions_calls_in_vain", "Calls that participants of open transactions have not taken yet.", nil},
 		{"meshlite_ready", "1 once this replica has served its first complete state.", nil},
 		{"meshlite_xds_streams", "Open xDS streams, by protocol (delta or sotw).", []string{"protocol"}},
 		{"meshlite_xds_proxies", "Connected proxies by the worst state of their types.", []string{"status"}},

@@ -24,6 +24,7 @@ type Metrics struct {
 	build                            prometheus.Histogram
 	changed                          prometheus.Counter
 	rollouts                         *rollouts
+	transactions                     *transactions
 }
 
 var _ server.Observer = (*Metrics)(nil)
@@ -70,6 +71,7 @@ func New(reg prometheus.Registerer, sources Sources) *Metrics {
 		}),
 	}
 	m.rollouts = newRollouts(reg)
+	m.transactions = newTransactions(reg)
 	for _, cause := range closeCauses {
 		m.closed.WithLabelValues(cause)
 	}

@@ -20,6 +20,7 @@ import (
 	"meshlite.dev/internal/catalog"
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/pmap"
+	"meshlite.dev/internal/txn"
 	"meshlite.dev/internal/xds/load"
 	"meshlite.dev/internal/xds/server"
 )
@@ -67,9 +68,12 @@ func sources() metrics.Sources {
 		Edges: func() []load.Edge {
 			return []load.Edge{{From: "web\xff", To: "orders", TotalSuccesses: 10, TotalErrors: 2, TotalDropped: 1, InProgress: 4}}
 		},
-		Loads:        func() load.Stats { return load.Stats{Streams: 2, Reports: 20} },
-		Watches:      func() metrics.Watches { return metrics.Watches{Clients: 1, HungUp: 3} },
-		Events:       func() (metrics.Events, bool) { return metrics.Events{Depth: 5, Bytes: 900, Kept: 12, Told: 3}, true },
+		Loads:   func() load.Stats { return load.Stats{Streams: 2, Reports: 20} },
+		Watches: func() metrics.Watches { return metrics.Watches{Clients: 1, HungUp: 3} },
+		Events:  func() (metrics.Events, bool) { return metrics.Events{Depth: 5, Bytes: 900, Kept: 12, Told: 3}, true },
+		Transactions: func() metrics.Transactions {
+			return metrics.Transactions{Open: map[txn.Status]int{txn.Pending: 2}, Oldest: now.Add(-time.Minute), Tries: 3}
+		},
 		Ready:        func() bool { return true },
 		Frozen:       func() bool { return false },
 		Certificates: func() map[string]time.Time { return map[string]time.Time{"xds": now} },

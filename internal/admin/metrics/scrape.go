@@ -30,6 +30,8 @@ type Sources struct {
 	Events func() (Events, bool)
 	Ready  func() bool
 	Frozen func() bool
+	// Transactions tells of those that are not settled. Nil: the role is off.
+	Transactions func() Transactions
 	// Certificates tells when each listener's certificate ends ("xds",
 	// "admin").
 	Certificates func() map[string]time.Time
@@ -88,6 +90,9 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.Frozen != nil {
 		out.gauge("meshlite_frozen", truth(s.Frozen()))
+	}
+	if s.Transactions != nil {
+		s.collectTransactions(out, s.Transactions())
 	}
 	if s.Proxies != nil {
 		collectProxies(out, s.Proxies())
