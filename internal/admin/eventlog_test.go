@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"meshlite.dev/internal/admin"
-	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/events"
 )
 
@@ -183,8 +182,8 @@ func TestEventsArePublished(t *testing.T) {
 	l := newEventLog(1)
 	h := withEvents(t, l)
 	w := ask(h, "POST", "/v1/events", ` [{"type":"order.created","data":1},{"specversion":"1.0","id":"7","source":"/shop","type":"order.paid"}]`)
-	var out adminapi.PublishResponse
-	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != 200 || len(out.Events) != 2 || out.Events[1] != (adminapi.PublishedEvent{ID: "7", Source: "/shop", Type: "order.paid", Sequence: "0000000002"}) {
+	var out events.Receipts
+	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != 200 || len(out.Events) != 2 || out.Events[1] != (events.Receipt{ID: "7", Source: "/shop", Type: "order.paid", Sequence: "0000000002"}) {
 		t.Fatalf("%d %s: %v", w.Code, w.Body, err)
 	}
 	if w := ask(h, "POST", "/v1/events", `{"type":"order.shipped"}`); w.Code != 200 {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"meshlite.dev/internal/admin"
+	"meshlite.dev/internal/mesh"
 	storefile "meshlite.dev/internal/store/file"
 )
 
@@ -46,6 +47,10 @@ func Run(ctx context.Context, cfg Config, opts ...Option) error {
 	}
 	if a.transactions != nil {
 		a.transactions.addr = cmp.Or(cfg.AppAdvertise, lis.addrs().App)
+	}
+	if a.events.taking() {
+		withdraw := a.homes.offer(mesh.EventsHost, cmp.Or(cfg.AppAdvertise, lis.addrs().App))
+		defer withdraw()
 	}
 	o.started(lis.addrs())
 	log.InfoContext(ctx, "started", "xds", lis.addrs().XDS, "admin", lis.addrs().Admin, "catalog", cfg.Catalog, "policies", cfg.PolicyDir)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"meshlite.dev/internal/catalog"
+	eventsweb "meshlite.dev/internal/events/web"
 	"meshlite.dev/internal/txn/web"
 )
 
@@ -24,6 +25,9 @@ func (a *app) appHandler() http.Handler {
 		h := t.handler(a.optedIn)
 		mux.Handle(web.Path, h)
 		mux.Handle(web.Path+"/", h)
+	}
+	if a.events.taking() {
+		mux.Handle(eventsweb.Path, eventsweb.New(eventLog{a.events}.Publish))
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	return mux

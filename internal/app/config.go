@@ -105,7 +105,7 @@ func (c Config) Validate() error {
 	oneOf("events", c.Events, EventsOff, EventsLocal)
 	oneOf("log-format", c.LogFormat, "text", "json")
 	for _, role := range c.Roles {
-		oneOf("roles", role, "xds", "admin", "transactions")
+		oneOf("roles", role, "xds", "admin", "transactions", "events")
 	}
 	if !slices.Contains(c.Roles, "xds") {
 		fault("--roles is %q; xds must be among them", strings.Join(c.Roles, ","))
@@ -135,7 +135,7 @@ func (c Config) Validate() error {
 func (c Config) has(role string) bool { return slices.Contains(c.Roles, role) }
 
 // app reports whether applications are served.
-func (c Config) app() bool { return c.has("transactions") }
+func (c Config) app() bool { return c.has("transactions") || c.has("events") }
 
 // validateApp checks what serves applications.
 func (c Config) validateApp() (faults []error) {
@@ -152,6 +152,9 @@ func (c Config) validateApp() (faults []error) {
 	host, _, err := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
 		faults = append(faults, fmt.Errorf("--%s is %q; sidecars need IP:PORT, an address of this machine: set --app-advertise", flag, addr))
+	}
+	if c.has("events") && c.Events == EventsOff {
+		faults = append(faults, errors.New("--roles events takes events of applications, and --events off keeps none; use --events local, or leave the role out"))
 	}
 	if c.has("transactions") && c.store() == "kube" {
 		faults = append(faults, errors.New("--roles transactions goes with --store file or consul: Kubernetes cannot tie a journal to a lock"))

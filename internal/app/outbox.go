@@ -22,6 +22,7 @@ type eventRole struct {
 	box    *outbox.Outbox // nil: it could not be opened
 	teller *teller.Teller
 	fault  error // why box is nil
+	apps   bool  // those of applications are taken
 }
 
 // localStore is what openEvents needs of this process's own store.
@@ -36,7 +37,7 @@ func (a *app) openEvents(ctx context.Context, cfg Config, state localStore, shar
 	if cfg.Events == EventsOff {
 		return
 	}
-	a.events = &eventRole{}
+	a.events = &eventRole{apps: cfg.has("events")}
 	a.events.box, a.events.fault = outbox.Open(filepath.Join(cfg.StateDir, "outbox.db"), outbox.DefaultLimits())
 	if a.events.fault != nil {
 		a.log.ErrorContext(ctx, "no events: mend it and start again; all else works", "err", a.events.fault)
@@ -54,6 +55,9 @@ func (a *app) openEvents(ctx context.Context, cfg Config, state localStore, shar
 	c.World = func() (teller.World, bool) { return a.world(replica, started) }
 	a.events.teller = teller.New(c)
 }
+
+// taking reports whether applications may publish.
+func (e *eventRole) taking() bool { return e != nil && e.apps }
 
 // run tells until ctx ends.
 func (e *eventRole) run(ctx context.Context) error {

@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/events"
 )
 
@@ -52,7 +50,7 @@ Types under mesh. are the mesh's own.`,
 			if err := checkEvents(body); err != nil {
 				return &exitError{ExitBadInput, err}
 			}
-			var out adminapi.PublishResponse
+			var out events.Receipts
 			if err := s.call(cmd.Context(), http.MethodPost, "/v1/events", body, &out); err != nil {
 				return err
 			}
@@ -110,11 +108,6 @@ func checkEvents(body []byte) error {
 	if !json.Valid(body) {
 		return errors.New("the events are no JSON")
 	}
-	in := events.Input{Body: body, Source: "/meshctl", Received: time.Now()}
-	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) {
-		_, err := events.ParseBatch(in)
-		return err
-	}
-	_, err := events.Parse(in)
+	_, err := events.Take(events.Input{Body: body, Source: "/meshctl", Received: time.Now()})
 	return err
 }
