@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
 	"meshlite.dev/internal/admin"
 	"meshlite.dev/internal/mesh"
-	storefile "meshlite.dev/internal/store/file"
 )
 
 // Run starts xds-server and serves until ctx ends; it then drains and returns
@@ -29,19 +26,16 @@ func Run(ctx context.Context, cfg Config, opts ...Option) error {
 		return err
 	}
 	defer lis.close()
-	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
-		return fmt.Errorf("make --state-dir: %w", err)
-	}
-	state, err := storefile.Open(filepath.Join(cfg.StateDir, "state.json"))
+	own, err := openDurable(cfg)
 	if err != nil {
-		return fmt.Errorf("open --state-dir: %w", err)
+		return err
 	}
 	defer func() {
-		if err := state.Close(); err != nil {
+		if err := own.close(); err != nil {
 			log.ErrorContext(ctx, "close state", "err", err)
 		}
 	}()
-	a, err := assemble(ctx, cfg, o, state, log)
+	a, err := assemble(ctx, cfg, o, own, log)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,6 @@ import (
 	"meshlite.dev/internal/policy/revision"
 	"meshlite.dev/internal/status/report"
 	"meshlite.dev/internal/store"
-	storefile "meshlite.dev/internal/store/file"
 	"meshlite.dev/internal/tlsconf"
 	"meshlite.dev/internal/version"
 	"meshlite.dev/internal/xds/load"
@@ -59,8 +58,9 @@ type app struct {
 	log          *slog.Logger
 }
 
-func assemble(ctx context.Context, cfg Config, o options, state *storefile.Store, log *slog.Logger) (*app, error) {
+func assemble(ctx context.Context, cfg Config, o options, own *durable, log *slog.Logger) (*app, error) {
 	a := &app{inbox: newInbox(), hub: admin.NewHub(nil), reload: map[string]*tlsconf.Reloader{}, log: log}
+	state := own.state
 	kept, err := a.openCatalog(ctx, cfg, state)
 	if err != nil {
 		return nil, err
@@ -91,6 +91,7 @@ func assemble(ctx context.Context, cfg Config, o options, state *storefile.Store
 	admit := admission{matchCertificate: cfg.XDSClientCA != "", expired: expiry(a.catalog, kept)}
 	observers := admin.Observers{meter, a.hub.Observer(), report.Observer(func() *report.Reporter { return a.status }), eventObserver{of: func() *eventRole { return a.events }}}
 	a.xds = newXDS(a.view, messages, cfg.WaveRate, creds, admit, observers, log)
+	a.openRollouts(cfg, own, shared, messages, meter)
 	if err := a.openStatus(cfg, state, shared); err != nil {
 		return nil, err
 	}
@@ -172,7 +173,7 @@ func (a *app) openAdmin(cfg Config, messages resource.Config, scrape http.Handle
 		Compile: compile.Config{RootNamespace: cfg.RootNamespace}, Messages: messages, Subscribed: a.xds.streams.Subscribed,
 		Status: func(k policy.Key) (policy.Status, bool) { return a.status.Statuses().Of(k) }, Reports: func() any { return a.status.Debug() },
 		Carrier: a.policies.carrier, Writer: a.policies.writer,
-		Frozen: a.freezer.state, Freeze: a.freezer.set, Events: a.events.log(),
+		Frozen: a.freezer.state, Freeze: a.freezer.set, Rollouts: a.policies.rollouts, Events: a.events.log(),
 		Transactions: a.transactionsPage(),
 		Checks:       a.checks(cfg), Token: token, Pprof: cfg.Pprof, Log: a.log,
 	})

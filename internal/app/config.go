@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/xds/resource"
 	"meshlite.dev/internal/xds/server"
 )
@@ -38,6 +39,12 @@ type Config struct {
 	PolicyQuiet   time.Duration // policy-quiet: edits this close together make one revision; 0 takes each at once
 	RootNamespace string        // root-namespace: may target everything; revisions are kept there with store kube
 	Kubeconfig    string        // kubeconfig: empty is the pod's own account, else kubectl's rules
+
+	Rollout        string             // rollout: auto, direct or hold
+	RolloutTimeout time.Duration      // rollout-timeout: for all proxies to answer; over 0, at most 1 h
+	Quorum         int                // quorum: percent of the proxies beyond one of each build
+	MaxFailed      adminapi.MaxFailed // max-failed: proxies that may refuse after the commit
+	ConfirmTimeout time.Duration      // confirm-timeout: 0 wants no confirmation
 
 	XDSAddr        string // xds-addr
 	AdminAddr      string // admin-addr
@@ -75,6 +82,8 @@ func Default() Config {
 	return Config{
 		Catalog: "file", DrainGrace: 30 * time.Second, WaveRate: server.Default().WaveRate,
 		PolicySource: "dir", PolicyQuiet: 2 * time.Second, RootNamespace: "default",
+		Rollout: adminapi.ModeAuto, RolloutTimeout: 15 * time.Second,
+		Quorum: adminapi.DefaultRolloutSettings().Quorum, MaxFailed: adminapi.DefaultRolloutSettings().MaxFailed,
 		XDSAddr: "127.0.0.1:18000", AdminAddr: "127.0.0.1:18001", AppAddr: "127.0.0.1:18002", AppProxy: "http://127.0.0.1:15001",
 		StateDir: "./state", Roles: []string{"xds", "admin"},
 		Egress: resource.Deny, Events: EventsLocal, LogFormat: "text", LogLevel: "info",
@@ -122,6 +131,7 @@ func (c Config) Validate() error {
 	if c.PolicyQuiet < 0 {
 		fault("--policy-quiet is %s; use 0s or more", c.PolicyQuiet)
 	}
+	faults = append(faults, c.validateRollouts()...)
 	if c.Consul.MaxWatches < 0 {
 		fault("--consul-max-watches is %d; use 0 for the default or a positive number", c.Consul.MaxWatches)
 	}

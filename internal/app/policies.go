@@ -2,14 +2,17 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"meshlite.dev/internal/policy"
 	"meshlite.dev/internal/policy/revision"
+	"meshlite.dev/internal/rollout"
+	"meshlite.dev/internal/store"
 )
 
 // retryPolicies is how long after a failure of store or carrier the next try
@@ -17,12 +20,14 @@ import (
 const retryPolicies = 5 * time.Second
 
 // policies stands between the carrier, which proposes, and the builder, which
-// knows revisions only.
+// knows revisions only; rollouts decide what comes through.
 type policies struct {
 	keeper *revision.Keeper
 	local  *revision.Keeper // a copy on disk for a start without keeper's store; nil: that is on disk
 	source policy.Source    // nil: mesh-default alone is in force
 	put    func(policy.Revision)
+
+	rollouts *rollout.Manager // between the two
 
 	carrier string        // the source's name for the admin API
 	writer  policy.Writer // nil: the server writes no policies
@@ -35,9 +40,11 @@ type policies struct {
 // "" where all is well.
 func (p *policies) problem() string {
 	if s, ok := p.source.(interface{ Problem() string }); ok {
-		return s.Problem()
+		if text := s.Problem(); text != "" {
+			return text
+		}
 	}
-	return ""
+	return p.rollouts.Problem()
 }
 
 // inForce returns the documents in force; nil before the first revision.
@@ -54,47 +61,21 @@ func (p *policies) use(rev policy.Revision) {
 	p.put(rev)
 }
 
-// run serves the revision in force at once, and then what becomes of the
-// carrier's proposals.
+// run serves the revision in force at once, and hands the carrier's proposals to
+// the rollouts.
 func (p *policies) run(ctx context.Context) error {
 	loaded, err := p.load(ctx)
 	if err != nil {
 		return err
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.rollouts.Run(ctx) })
 	if p.source == nil {
-		if err := p.propose(ctx, policy.Proposal{}); err != nil && !loaded {
-			return err
-		}
-		return nil
+		p.rollouts.Propose(policy.Proposal{})
+	} else {
+		g.Go(func() error { return p.follow(ctx, loaded) })
 	}
-	proposals, ended := make(chan policy.Proposal), make(chan error, 1)
-	go func() { ended <- p.follow(ctx, loaded, proposals) }()
-	retry := time.NewTimer(time.Hour)
-	defer retry.Stop()
-	var waiting *policy.Proposal // not taken over yet
-	for {
-		select {
-		case err := <-ended:
-			return err
-		case next := <-proposals:
-			waiting = &next
-		case <-retry.C:
-		}
-		if waiting == nil {
-			continue
-		}
-		err := p.propose(ctx, *waiting)
-		switch {
-		case err == nil:
-			waiting = nil
-		case errors.Is(err, revision.ErrFrozen):
-			p.log.DebugContext(ctx, "policies wait", "err", err)
-			retry.Reset(freezeLook)
-		case ctx.Err() == nil:
-			p.log.ErrorContext(ctx, "policies not taken over; the revision in force stays", "err", err, "retry_in", retryPolicies.String())
-			retry.Reset(retryPolicies)
-		}
-	}
+	return g.Wait()
 }
 
 // load serves what an earlier run left: of the store, or of the copy on disk
@@ -110,6 +91,7 @@ func (p *policies) load(ctx context.Context) (ok bool, err error) {
 	}
 	if ok {
 		p.use(rev)
+		p.rollouts.Served(rev)
 		p.log.InfoContext(ctx, "policies in force from an earlier run", "revision", rev.Number, "hash", rev.Hash)
 	}
 	return ok, nil
@@ -117,42 +99,35 @@ func (p *policies) load(ctx context.Context) (ok bool, err error) {
 
 // follow runs the carrier. Where a revision is in force even what waiting does
 // not cure (a token taken away) leaves it so.
-func (p *policies) follow(ctx context.Context, loaded bool, proposals chan<- policy.Proposal) error {
+func (p *policies) follow(ctx context.Context, loaded bool) error {
 	for {
 		err := p.source.Run(ctx, func(next policy.Proposal) {
-			select {
-			case proposals <- next:
-			case <-ctx.Done():
+			for _, r := range next.Refused {
+				for _, f := range r.Faults {
+					p.log.WarnContext(ctx, "policy refused; its last good version stays", "origin", r.Source, "policy", r.Key.String(), "path", f.Path, "err", f.Reason)
+				}
 			}
+			p.rollouts.Propose(next)
 		})
 		if err == nil || ctx.Err() != nil || !loaded {
 			return err
 		}
 		p.log.ErrorContext(ctx, "the policy source failed; the revision in force stays", "err", err)
-		t := time.NewTimer(retryPolicies)
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		if !store.Rest(ctx, retryPolicies) {
 			return nil
-		case <-t.C:
 		}
 	}
 }
 
-func (p *policies) propose(ctx context.Context, proposal policy.Proposal) error {
-	rev, err := p.keeper.Propose(ctx, proposal)
-	if err != nil {
-		return fmt.Errorf("take over the policies: %w", err)
-	}
-	for _, r := range rev.Refused {
-		for _, f := range r.Faults {
-			p.log.WarnContext(ctx, "policy refused; its last good version stays", "origin", r.Source, "policy", r.Key.String(), "path", f.Path, "err", f.Reason)
-		}
-	}
-	p.log.InfoContext(ctx, "policies in force", "revision", rev.Number, "hash", rev.Hash, "documents", len(rev.Documents), "changed", len(rev.Changed), "refused", len(rev.Refused))
+// take puts a revision in force that a rollout brought.
+func (p *policies) take(rev policy.Revision) {
+	before := p.newest.Load()
 	p.use(rev)
-	p.tidy(ctx, rev)
-	return nil
+	if before == nil || before.Hash != rev.Hash {
+		ctx := context.Background()
+		p.log.InfoContext(ctx, "policies in force", "revision", rev.Number, "hash", rev.Hash, "documents", len(rev.Documents), "changed", len(rev.Changed), "refused", len(rev.Refused))
+		p.tidy(ctx, rev)
+	}
 }
 
 // tidy copies what is in force to disk and removes what is long out of force.

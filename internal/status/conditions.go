@@ -55,6 +55,9 @@ func Of(d Document, uptake func(Ask) Uptake, revision uint64, now time.Time) pol
 		}
 	}
 	s.Conditions = m.whole(all, whole)
+	if d.Held != nil {
+		m.hold(&s)
+	}
 	return s
 }
 

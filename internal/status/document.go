@@ -12,6 +12,7 @@ type Document struct {
 	Generation int64    // of the version in the revision; 0: no version ever was in one
 	Label      string   // of that version, "rp/default/orders@3"; "" with generation 0
 	Refused    *Refused // a newer version that was not taken; nil: none
+	Held       *Held    // a newer version that a rollout keeps out of force; nil: none
 	Shadow     bool     // effect shadow
 	Role       string   // the role of xds-server that carries the kind out; "" is xds
 	Accepted   compile.Reason

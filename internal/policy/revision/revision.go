@@ -50,11 +50,12 @@ type Keeper struct {
 	loaded  bool
 	known   base // what the pointer named when it was last read or moved
 	unswept int  // writes of revisions since the last sweep
+	keep    int  // revisions that a sweep leaves
 }
 
 // New returns a keeper over s. It reads nothing yet.
 func New(s store.Store) *Keeper {
-	return &Keeper{store: s, decode: policy.DecodeCanonical, unswept: sweepEvery}
+	return &Keeper{store: s, decode: policy.DecodeCanonical, unswept: sweepEvery, keep: keptRevisions}
 }
 
 // Load returns the revision in force; ok is false when none was ever stored.
@@ -166,10 +167,12 @@ func Decide(before policy.Revision, p policy.Proposal) policy.Revision {
 	for _, d := range pins {
 		next.Documents = append(next.Documents, d)
 	}
-	slices.SortFunc(next.Documents, func(a, b *policy.Document) int { return strings.Compare(a.Key.String(), b.Key.String()) })
+	slices.SortFunc(next.Documents, byKey)
 	next.Hash = hashOf(next.Documents)
 	return next
 }
+
+func byKey(a, b *policy.Document) int { return strings.Compare(a.Key.String(), b.Key.String()) }
 
 // version gives d its generation: the carrier's own where it has one, else a
 // count of the changes.

@@ -171,18 +171,18 @@ func TestTwoKeepersAgree(t *testing.T) {
 	}
 }
 
-// TestOldRevisionsGo: ten are kept, and what came since the last sweep, and no
+// TestOldRevisionsGo: a hundred are kept, and what came since the last sweep, and no
 // document that none of them pins.
 func TestOldRevisionsGo(t *testing.T) {
 	s := mem.New()
 	k := revision.New(s)
-	for i := range 40 {
+	for i := range 240 {
 		propose(t, k, files("a.yaml", doc("a", i%9), "b.yaml", doc("b", 1)))
 		if err := k.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for prefix, most := range map[string]int{"revisions/": 18, "documents/": 12} {
+	for prefix, most := range map[string]int{"revisions/": 108, "documents/": 12} {
 		entries, err := s.List(t.Context(), prefix)
 		if err != nil {
 			t.Fatal(err)

@@ -13,12 +13,14 @@ import (
 )
 
 const (
-	keptRevisions = 10 // and what the pointer names
+	keptRevisions = 100     // and what the pointer names
+	keptBytes     = 8 << 20 // of their sets: beyond, only the newest leastKept stay
+	leastKept     = 10
 	sweepEvery    = 8  // revisions
 	sweepAtOnce   = 50 // keys in one commit
 )
 
-// Sweep removes revisions beyond the newest ten, and the documents that only
+// Sweep removes revisions beyond the newest hundred, or ten of large sets, and the documents that only
 // they name; it does so once in a while and returns at once else. What a
 // replica is about to use stays: a keeper writes a set before its documents and
 // moves the pointer last, and every write gives a new version, while Sweep
@@ -42,7 +44,7 @@ func (k *Keeper) Sweep(ctx context.Context) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("read the pointer of the revision: %w", err)
 	}
-	ops, err := garbage(documents, sets, pointer)
+	ops, err := garbage(documents, sets, pointer, k.keep)
 	if err != nil {
 		return err
 	}
@@ -56,7 +58,7 @@ func (k *Keeper) Sweep(ctx context.Context) error {
 }
 
 // garbage are the removals, sets before the documents that they name.
-func garbage(documents, sets []store.Entry, pointer store.Entry) ([]store.Op, error) {
+func garbage(documents, sets []store.Entry, pointer store.Entry, keep int) ([]store.Op, error) {
 	var inForce v1alpha1.PolicyRolloutSpec
 	if pointer.Value != nil {
 		if err := json.Unmarshal(pointer.Value, &inForce); err != nil {
@@ -66,8 +68,10 @@ func garbage(documents, sets []store.Entry, pointer store.Entry) ([]store.Op, er
 	slices.SortFunc(sets, func(a, b store.Entry) int { return cmp.Compare(b.Version, a.Version) }) // newest first
 	var ops []store.Op
 	needed := map[string]bool{}
+	bytes := 0
 	for i, e := range sets {
-		if i >= keptRevisions && e.Key != RevisionPrefix+inForce.Hash {
+		bytes += len(e.Value)
+		if (i >= keep || i >= leastKept && bytes > keptBytes) && e.Key != RevisionPrefix+inForce.Hash {
 			ops = append(ops, store.Op{Key: e.Key, Check: true, IfVersion: e.Version})
 			continue
 		}

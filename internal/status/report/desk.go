@@ -71,6 +71,9 @@ func (d *desk) reload() bool {
 		return false
 	}
 	d.docs, d.revision = status.Documents(result, revision), revision
+	if d.cfg.Held != nil {
+		d.docs = status.Hold(d.docs, d.cfg.Held())
+	}
 	d.asks = d.asks[:0:0]
 	since := make(map[string]uint64, len(d.docs))
 	for i := range d.docs {

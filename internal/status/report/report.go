@@ -42,6 +42,8 @@ type Config struct {
 	// View returns what is served; false before anything is.
 	View  func() (compile.Result, policy.Revision, bool)
 	Fleet Fleet
+	// Held lists the versions that rollouts keep out of force. Nil: none.
+	Held  func() []status.Held
 	Sink  policy.StatusSink // nil: statuses are told, and written nowhere
 	Lock  store.Locker      // required with Sink: one replica at a time writes
 	Board store.Board       // nil: there is no other replica

@@ -1,0 +1,91 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"meshlite.dev/internal/store"
+	storefile "meshlite.dev/internal/store/file"
+	"meshlite.dev/internal/txn/journal"
+	"meshlite.dev/internal/txn/journal/bolt"
+	"meshlite.dev/internal/txn/journal/stored"
+)
+
+// durable is what this process keeps in --state-dir.
+type durable struct {
+	state   *storefile.Store
+	journal func() journal.Journal // a handle on rollouts.db; nil where replicas share a store
+	close   func() error
+}
+
+// openDurable opens the files, for this process alone.
+func openDurable(cfg Config) (*durable, error) {
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make --state-dir: %w", err)
+	}
+	state, err := storefile.Open(filepath.Join(cfg.StateDir, "state.json"))
+	if err != nil {
+		return nil, fmt.Errorf("open --state-dir: %w", err)
+	}
+	if cfg.store() != "file" {
+		return &durable{state: state, close: state.Close}, nil
+	}
+	db, err := bolt.Open(filepath.Join(cfg.StateDir, "rollouts.db"))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open --state-dir: %w", err), state.Close())
+	}
+	return &durable{
+		state:   state,
+		journal: func() journal.Journal { return bolt.New(db, nil) },
+		close:   func() error { return errors.Join(db.Close(), state.Close()) },
+	}, nil
+}
+
+const (
+	rolloutLock    = "rollouts"
+	rolloutJournal = "rollouts/journal"
+)
+
+// lead returns how a replica comes to lead rollouts, and with what journal.
+func lead(kept *durable, shared sharedStore) func(context.Context, func(context.Context, journal.Journal)) {
+	switch fenced, ok := shared.(store.Fencer); {
+	case shared == nil:
+		return func(ctx context.Context, do func(context.Context, journal.Journal)) {
+			kept.state.Hold(ctx, rolloutLock, func(ctx context.Context) { do(ctx, kept.journal()) })
+		}
+	case ok:
+		return func(ctx context.Context, do func(context.Context, journal.Journal)) {
+			fenced.HoldFenced(ctx, rolloutLock, func(ctx context.Context, f store.Fence) { do(ctx, stored.New(shared, f, rolloutJournal)) })
+		}
+	}
+	return func(ctx context.Context, do func(context.Context, journal.Journal)) {
+		shared.Hold(ctx, rolloutLock, func(ctx context.Context) {
+			store.Fenced(ctx, compareAndSet(shared), func(ctx context.Context, f store.Fence) { do(ctx, stored.New(shared, f, rolloutJournal)) })
+		})
+	}
+}
+
+// compareAndSet is the commit of a store without a fence, such as Kubernetes': the
+// lock is a lease that may be lost unnoticed, and what keeps a former holder from
+// harm is the version of each record.
+func compareAndSet(s store.Store) func(context.Context, ...store.Op) (uint64, error) {
+	return func(ctx context.Context, ops ...store.Op) (version uint64, err error) {
+		if err := s.Commit(ctx, ops...); err != nil {
+			return 0, err
+		}
+		for _, op := range ops {
+			if op.Value == nil {
+				continue
+			}
+			e, err := s.Get(ctx, op.Key)
+			if err != nil {
+				return 0, err
+			}
+			version = e.Version
+		}
+		return version, nil
+	}
+}

@@ -1,0 +1,177 @@
+package rollout
+
+import (
+	"fmt"
+	"time"
+
+	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/policy"
+	"meshlite.dev/internal/policy/revision"
+)
+
+const (
+	lookSoon   = 50 * time.Millisecond // while proxies take a revision, at first
+	lookLater  = 500 * time.Millisecond
+	sourceUndo = "undo" // of rollouts, where others name their carrier
+	soonUntil  = 2 * time.Second
+	// pushAtMost is how long after the commit refusals count against it.
+	pushAtMost = 30 * time.Second
+)
+
+// watched is the rollout that committed last, while something may yet become of it.
+type watched struct {
+	id        string
+	rev       policy.Revision
+	from      string   // hash of the revision before
+	among     []string // the proxies that it reaches; empty: all
+	at        time.Time
+	confirmBy time.Time // zero: needs no confirmation
+	undo      bool      // it is one
+	settings  adminapi.RolloutSettings
+	pushed    bool // proxies have it, or had their time
+	next      time.Time
+}
+
+func watchOf(r adminapi.Rollout, rev policy.Revision) *watched {
+	w := &watched{id: r.ID, rev: rev, from: r.From.Hash, at: time.Now(), undo: r.Source == sourceUndo, settings: r.Settings}
+	if r.Decided != nil {
+		w.at = *r.Decided
+	}
+	if r.ConfirmBy != nil {
+		w.confirmBy = *r.ConfirmBy
+	}
+	w.pushed = r.Phase == adminapi.PhaseConfirming
+	w.next = time.Now()
+	return w
+}
+
+// confirms reports whether a person has yet to confirm it.
+func (w *watched) confirms() bool { return !w.confirmBy.IsZero() }
+
+// look does what falls due.
+func (d *desk) look() {
+	w := d.watch
+	if w == nil || time.Now().Before(w.next) {
+		return
+	}
+	if !w.pushed {
+		d.pushing(w)
+	}
+	if d.watch != w || !w.pushed {
+		return
+	}
+	w.next = w.confirmBy
+	if !time.Now().Before(w.confirmBy) {
+		d.takeBack(w, "not confirmed in time")
+	}
+}
+
+// pushing follows the proxies to the revision.
+func (d *desk) pushing(w *watched) {
+	up := d.m.cfg.Fleet.Uptake(w.rev, w.at, w.among)
+	passed := time.Since(w.at)
+	w.next = time.Now().Add(lookSoon)
+	if passed > soonUntil {
+		w.next = time.Now().Add(lookLater)
+	}
+	count := adminapi.PushCount{Proxies: up.Proxies, Acked: up.Acked, Refused: len(up.Refused)}
+	whole := up.Published && up.Acked+len(up.Refused) >= up.Proxies
+	tooMany := !w.undo && w.settings.MaxFailed.Exceeded(len(up.Refused), up.Proxies)
+	if tooMany && d.open != nil {
+		return // its turn comes
+	}
+	if whole || passed > pushAtMost {
+		w.pushed = true
+	}
+	d.m.ledger.edit(w.id, func(it *adminapi.RolloutDetail) {
+		it.Pushed = &count
+		if !w.pushed {
+			return
+		}
+		if whole && count.Acked > 0 {
+			it.Skew = adminapi.Duration(passed)
+		}
+		entry(it, "", "", "%d of %d proxies run it, %d refused it", count.Acked, count.Proxies, count.Refused)
+	})
+	if tooMany && d.fromKept(w) {
+		first := up.Refused[0]
+		text := fmt.Sprintf("%d of %d proxies refused it after the commit, over %s; %s: %s", len(up.Refused), up.Proxies, w.settings.MaxFailed, first.Proxy, first.Message)
+		d.m.ledger.edit(w.id, func(it *adminapi.RolloutDetail) {
+			it.State, it.Reason = adminapi.Heuristic, text
+			entry(it, "", "", "%s", text)
+		})
+		d.takeBack(w, text)
+		return
+	}
+	switch {
+	case !w.pushed:
+	case w.confirms():
+		d.m.ledger.edit(w.id, func(it *adminapi.RolloutDetail) { it.Phase = adminapi.PhaseConfirming })
+		d.save(w.id)
+	default:
+		d.close(w)
+	}
+}
+
+// close ends the watch: nothing more becomes of the rollout.
+func (d *desk) close(w *watched) {
+	d.watch = nil
+	d.m.ledger.edit(w.id, ended)
+	d.save(w.id)
+}
+
+// fromKept reports whether the revision before can be had.
+func (d *desk) fromKept(w *watched) bool {
+	_, err := d.m.cfg.Keeper.Revision(d.ctx, w.from)
+	return w.from != "" && err == nil
+}
+
+// takeBack undoes a rollout by itself: without a vote, as all ran it before.
+func (d *desk) takeBack(w *watched, why string) {
+	w.next = time.Now().Add(retryStore)
+	if d.open != nil {
+		return
+	}
+	settings := w.settings
+	settings.Mode, settings.ConfirmTimeout = adminapi.ModeDirect, 0
+	r := &running{source: sourceUndo, undoes: w.id, settings: settings}
+	if _, err := d.undo(r, w.from, why); err != nil {
+		d.m.trouble(d.ctx, fmt.Errorf("undo rollout %s: %w", w.id, err))
+	}
+}
+
+// undo begins a rollout back to a revision that is kept. What it takes back is
+// rejected first, so that the carrier never brings it in again.
+func (d *desk) undo(r *running, to, why string) (adminapi.Rollout, error) {
+	base, _, err := d.m.cfg.Keeper.Current(d.ctx)
+	if err != nil {
+		return adminapi.Rollout{}, err
+	}
+	target, err := d.m.cfg.Keeper.Revision(d.ctx, to)
+	if err != nil {
+		return adminapi.Rollout{}, fmt.Errorf("%w: %.8s is not kept any more: %w", adminapi.ErrNoRevision, to, err)
+	}
+	if target.Hash == base.Hash {
+		return adminapi.Rollout{}, fmt.Errorf("%w: revision %.8s is in force", adminapi.ErrNotNow, to)
+	}
+	r.base, r.candidate, r.blameless = base, target, true
+	r.changes = revision.Changed(base, target)
+	if r.id == "" {
+		r.id = idOf(d.m.ledger.now().Seq+1, target)
+	}
+	reason := "taken back by rollout " + r.id
+	if why != "" {
+		reason += ": " + why
+	}
+	before := d.m.ledger.now().Rejections
+	rejections := TakeBack(before, base, target, r.changes, d.m.proposal(), Rejection{Reason: reason, Rollout: r.id})
+	if err := d.m.ledger.set(d.ctx, func(s *state) { s.Rejections = rejections }); err != nil {
+		d.keep(func(s *state) { s.Rejections = before })
+		return adminapi.Rollout{}, err
+	}
+	if err := d.begin(r); err != nil {
+		return adminapi.Rollout{}, err
+	}
+	it, _ := d.m.ledger.get(r.id)
+	return it.Rollout, nil
+}
