@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"meshlite.dev/internal/admin/adminapi"
@@ -29,10 +31,34 @@ func (a *api) policies(r *http.Request) (any, error) {
 		return nil, err
 	}
 	out := adminapi.Policies{Revision: RevisionLabel(s.Revision), Carrier: a.Carrier, Items: []adminapi.Policy{builtin}}
-	for _, d := range s.Result.Documents() {
+	for _, d := range a.documents(r.Context(), s) {
 		out.Items = append(out.Items, a.policyRow(d))
 	}
 	return out, nil
+}
+
+// documents are those in force or refused, and those that a rollout refused before
+// any version of them was in force.
+func (a *api) documents(ctx context.Context, s State) []compile.DocumentStatus {
+	rows := s.Result.Documents()
+	if a.Rollouts == nil {
+		return rows
+	}
+	all, err := a.Rollouts.Rollouts(ctx)
+	if err != nil {
+		return rows
+	}
+	known := map[string]bool{}
+	for _, d := range rows {
+		known[d.Key.String()] = true
+	}
+	for _, p := range all.Pinned {
+		if key, err := policy.ParseKey(p.Document); err == nil && !known[p.Document] && p.Hash != "" {
+			rows = append(rows, compile.DocumentStatus{Key: key, Accepted: compile.Accepted, Message: "no version is in force: rollout " + p.Rollout + ": " + p.Reason})
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b compile.DocumentStatus) int { return strings.Compare(a.Key.String(), b.Key.String()) })
+	return rows
 }
 
 func (a *api) policyRow(d compile.DocumentStatus) adminapi.Policy {

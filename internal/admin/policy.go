@@ -22,7 +22,7 @@ func (a *api) policy(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows := s.Result.Documents()
+	rows := a.documents(r.Context(), s)
 	kind, namespace, name := r.PathValue("kind"), r.PathValue("namespace"), r.PathValue("name")
 	at := slices.IndexFunc(rows, func(d compile.DocumentStatus) bool {
 		k := d.Key

@@ -59,8 +59,12 @@ func poison(_ string, message any) {
 	}
 }
 
+// direct serves changes without asking the proxies first: what they refuse then is
+// refused in service.
+func direct(cfg *app.Config) { cfg.Rollout = adminapi.ModeDirect }
+
 // inProcess runs xds-server inside the test, where options reach it.
-func inProcess(t *testing.T, l *lab.Lab, opts ...app.Option) *syncBuffer {
+func inProcess(t *testing.T, l *lab.Lab, edit func(*app.Config), opts ...app.Option) *syncBuffer {
 	t.Helper()
 	cfg := app.Default()
 	cfg.CatalogDir = l.Registry.(*lab.FileCatalog).Folder()
@@ -68,6 +72,7 @@ func inProcess(t *testing.T, l *lab.Lab, opts ...app.Option) *syncBuffer {
 	cfg.PolicyQuiet = 50 * time.Millisecond
 	cfg.StateDir = t.TempDir()
 	cfg.XDSAddr, cfg.AdminAddr = "127.0.0.1:0", "127.0.0.1:0"
+	edit(&cfg)
 	log := &syncBuffer{}
 	started := make(chan app.Addrs, 1)
 	ended := make(chan error, 1)
@@ -120,7 +125,7 @@ func TestEnvoyRefuses(t *testing.T) {
 	orders := l.Service("orders", 2)
 	l.Service("stock", 2)
 	l.Service("billing", 1)
-	log := inProcess(t, l, app.WithMutate(poison))
+	log := inProcess(t, l, direct, app.WithMutate(poison))
 	client := l.Sidecar("client")
 	load := client.Load(rate/3, http.MethodGet, "http://orders/")
 	other := client.Load(rate/3, http.MethodGet, "http://stock/")

@@ -122,7 +122,7 @@ func TestStatusOfARefusal(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	l.Service("orders", 1)
-	inProcess(t, l, app.WithMutate(poison))
+	inProcess(t, l, direct, app.WithMutate(poison))
 	client := l.Sidecar("client")
 	client.WaitStatus("http://orders/", http.StatusOK, 15*time.Second)
 	told := func(condition, words string) {

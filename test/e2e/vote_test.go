@@ -215,7 +215,7 @@ func TestAStoppedEnvoyAbstains(t *testing.T) {
 // leftOver is what an Envoy still has of a vote.
 func leftOver(s *lab.Sidecar) error {
 	for _, line := range append(strings.Split(string(s.ConfigDump()), "\n"), s.Stats()...) {
-		if strings.Contains(line, "!t1") || strings.Contains(line, "rp/default/all") {
+		if strings.Contains(line, "!t1") || strings.Contains(line, "!r") || strings.Contains(line, "rp/default/all") {
 			return errors.New(line)
 		}
 	}
