@@ -68,7 +68,7 @@ func (d *desk) committed(r *running) {
 	if r.election != nil {
 		d.watch.among = r.election.names()
 	}
-	d.m.cfg.Log.InfoContext(d.ctx, "policies in force", "rollout", r.id, "revision", rev.Number, "hash", rev.Hash, "documents", len(rev.Documents), "changed", len(r.changes))
+	d.m.cfg.Log.InfoContext(d.ctx, "rollout committed", "rollout", r.id, "revision", rev.Number, "hash", rev.Hash, "documents", len(rev.Documents), "changed", len(r.changes))
 }
 
 // supersede ends the watch over the rollout before.
