@@ -12,6 +12,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -319,4 +322,26 @@ func (s *shop) agrees(c *http.Client, answers *told) error {
 		}
 	}
 	return nil
+}
+
+// TestExampleOfTransactions runs the example as its reader would.
+func TestExampleOfTransactions(t *testing.T) {
+	root, err := lab.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "examples", "transactions", "run.sh"))
+	cmd.Env = append(os.Environ(), "BIN="+filepath.Dir(lab.Binaries.XDSServer), "NO_COLOR=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"COMMITTED: all 3 said yes\nleft: 3 books, 20 coins", "ROLLED_BACK: payment: 100 coins are wanted and 20 left\nleft: 3 books, 20 coins", "ROLLED_BACK: no answer from payment", "order-3   ROLLED_BACK"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+	if got := strings.Count(string(out), "left: 3 books, 20 coins"); got != 3 {
+		t.Errorf("the shop is %d times as it should be, want 3:\n%s", got, out)
+	}
 }
