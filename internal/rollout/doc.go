@@ -2,7 +2,7 @@
 // carrier proposes becomes a candidate revision, the proxies that it reaches are
 // asked whether they would take it, and the pointer moves once they said yes. Its
 // main type is [Manager]. The protocol is that of package txn; ballots and votes
-// are those of internal/xds. docs/adr/0009-rollouts.md gives the reasons.
+// are those of internal/xds. docs/adr/0010-rollouts.md gives the reasons.
 //
 //	proposal ─▶ Apply (rejections) ─▶ revision.Decide ─▶ candidate
 //	candidate ─▶ transaction {"revision", "fleet/REPLICA"} ─▶ pointer ─▶ Use
