@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 	runScripts(t, "testdata/script", map[string]string{
 		"EVENTS": startTelling(t), "SILENT": startConfigured(t, off),
 		"SERVER": server, "FREEZER": freezer, "WRITABLE": writable, "POLICIES": own, "EDITABLE": editable, "EDITABLE_POLICIES": edited,
-		"CONSUL": startConsul(t), "ROLLOUTS": startRollouts(t), "TRANSACTIONS": startTransactions(t),
+		"CONSUL": startConsul(t), "ROLLOUTS": startRollouts(t), "ROLLING": startServer(t, t.TempDir()), "TRANSACTIONS": startTransactions(t),
 	})
 }
 
