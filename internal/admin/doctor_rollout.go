@@ -44,7 +44,7 @@ func (a *api) checkRollouts(ctx context.Context, now time.Time) []adminapi.Check
 // unresolved are the HEURISTIC ones that nobody closed.
 func unresolved(items []adminapi.Rollout) (out []adminapi.Check) {
 	for _, r := range items {
-		if r.State == adminapi.Heuristic && r.Open() {
+		if r.State == adminapi.Heuristic && r.ResolvedBy == "" {
 			out = append(out, fault("rollouts", "meshctl rollout log "+r.ID+" tells what happened; meshctl rollout resolve "+r.ID+" closes it", "%s is HEURISTIC: %s", r.ID, r.Reason))
 		}
 	}

@@ -122,6 +122,8 @@ func TestTheDoctorAsksForAPerson(t *testing.T) {
 	open := func(phase, state string) adminapi.RolloutDetail {
 		return adminapi.RolloutDetail{Rollout: adminapi.Rollout{ID: "r1", State: state, Phase: phase, Reason: "why", Started: now.Add(-2 * time.Minute), ConfirmBy: &soon}}
 	}
+	resolved := open("", adminapi.Heuristic)
+	resolved.ResolvedBy = "ada"
 	slow := open(adminapi.PhaseWaiting, adminapi.Pending)
 	slow.Started = now.Add(-3 * time.Hour)
 	for _, tc := range []struct {
@@ -133,8 +135,8 @@ func TestTheDoctorAsksForAPerson(t *testing.T) {
 		{nil, nil, "rollouts", "ok: none yet"},
 		{[]adminapi.RolloutDetail{open("", adminapi.Committed)}, nil, "rollouts", "ok: the last one, r1, is COMMITTED"},
 		{[]adminapi.RolloutDetail{open(adminapi.PhaseVoting, adminapi.Pending)}, nil, "rollouts", "ok: the last one, r1, is PENDING"},
-		{[]adminapi.RolloutDetail{open(adminapi.PhaseWaiting, adminapi.Heuristic)}, nil, "rollouts", "error: r1 is HEURISTIC: why"},
-		{[]adminapi.RolloutDetail{open("", adminapi.Heuristic)}, nil, "rollouts", "ok: the last one, r1, is HEURISTIC"},
+		{[]adminapi.RolloutDetail{open("", adminapi.Heuristic)}, nil, "rollouts", "error: r1 is HEURISTIC: why"},
+		{[]adminapi.RolloutDetail{resolved}, nil, "rollouts", "ok: the last one, r1, is HEURISTIC"},
 		{[]adminapi.RolloutDetail{open(adminapi.PhaseHeld, adminapi.Pending)}, nil, "rollouts", "warning: r1 is held for 2m0s"},
 		{[]adminapi.RolloutDetail{open(adminapi.PhaseConfirming, adminapi.Committed)}, nil, "rollouts", "warning: r1 is undone in 1m30s unless it is confirmed"},
 		{[]adminapi.RolloutDetail{slow}, nil, "rollouts", "warning: r1 is waiting for 3h0m0s: why"},

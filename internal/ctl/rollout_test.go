@@ -119,7 +119,7 @@ func (s *shelf) Decide(_ context.Context, id string, verb adminapi.RolloutVerb, 
 		return adminapi.Rollout{}, err
 	}
 	r := &s.items[i].Rollout
-	if !r.Open() {
+	if !r.Open() && verb != adminapi.VerbResolve {
 		return *r, fmt.Errorf("%w: rollout %s is %s already", adminapi.ErrNotNow, id, r.State)
 	}
 	s.items[i].Log = append(s.items[i].Log, adminapi.RolloutEntry{At: time.Now(), By: req.By, Text: string(verb) + ": " + req.Reason})
@@ -128,6 +128,8 @@ func (s *shelf) Decide(_ context.Context, id string, verb adminapi.RolloutVerb, 
 		r.State, r.Phase = adminapi.Committed, adminapi.PhaseConfirming
 	case adminapi.VerbConfirm:
 		r.Phase = ""
+	case adminapi.VerbResolve:
+		r.ResolvedBy = req.By
 	case adminapi.VerbAbort:
 		r.State, r.Phase, r.Reason = adminapi.RolledBack, "", "aborted by "+req.By
 	}
@@ -173,7 +175,7 @@ func startRollouts(t *testing.T) (url string) {
 		r.Phase, r.Votes, r.Deadline = adminapi.PhaseVoting, adminapi.VoteCount{Voters: 10, Yes: 4}, &soon
 	})
 	add("odd-1", func(r *adminapi.RolloutDetail) {
-		r.State, r.Phase, r.Reason = adminapi.Heuristic, adminapi.PhaseWaiting, "3 proxies refused it after the commit"
+		r.State, r.Reason = adminapi.Heuristic, "3 proxies refused it after the commit"
 	})
 	add("undone-1", func(r *adminapi.RolloutDetail) {
 		r.State, r.UndoneBy, r.Reason = adminapi.Committed, "undo-9", "not confirmed in time"

@@ -239,7 +239,7 @@ func awaiting(items []adminapi.Rollout, verb adminapi.RolloutVerb) *adminapi.Rol
 		case verb == adminapi.VerbCommit && r.Phase == adminapi.PhaseHeld,
 			verb == adminapi.VerbConfirm && r.Phase == adminapi.PhaseConfirming,
 			verb == adminapi.VerbAbort && r.Open(),
-			verb == adminapi.VerbResolve && r.State == adminapi.Heuristic:
+			verb == adminapi.VerbResolve && r.State == adminapi.Heuristic && r.ResolvedBy == "":
 			return r
 		}
 	}

@@ -87,6 +87,7 @@ func rolloutRows(r adminapi.Rollout) table {
 	row("by", strings.Join(nonEmpty(r.By, r.Source), ", from "))
 	row("undoes", r.Undoes)
 	row("undone by", r.UndoneBy)
+	row("resolved by", r.ResolvedBy)
 	row("how", manner(r.Settings))
 	row("started", moment(&r.Started))
 	if r.Decided == nil {

@@ -237,6 +237,7 @@ func (d *desk) settle(r adminapi.Rollout, req adminapi.DecideRequest) (func(admi
 	}
 	d.note(r.ID, req, "resolved")
 	d.m.ledger.edit(r.ID, func(it *adminapi.RolloutDetail) {
+		it.ResolvedBy = cmp.Or(req.By, "an operator")
 		if it.Phase != "" {
 			ended(it)
 		}

@@ -93,11 +93,13 @@ type Rollout struct {
 	By       string          `json:"by,omitempty"`     // the person who started it, as they said
 	Undoes   string          `json:"undoes,omitempty"` // the rollout that this one takes back
 	UndoneBy string          `json:"undoneBy,omitempty"`
-	Settings RolloutSettings `json:"settings"`
-	Votes    VoteCount       `json:"votes"`
-	Pushed   *PushCount      `json:"pushed,omitempty"` // once committed
-	Canary   *CanaryCount    `json:"canary,omitempty"` // while and after proxies served it on trial
-	Blamed   []string        `json:"blamed,omitempty"` // documents that it was refused for
+	// ResolvedBy looked at a HEURISTIC one and closed it.
+	ResolvedBy string          `json:"resolvedBy,omitempty"`
+	Settings   RolloutSettings `json:"settings"`
+	Votes      VoteCount       `json:"votes"`
+	Pushed     *PushCount      `json:"pushed,omitempty"` // once committed
+	Canary     *CanaryCount    `json:"canary,omitempty"` // while and after proxies served it on trial
+	Blamed     []string        `json:"blamed,omitempty"` // documents that it was refused for
 
 	Started   time.Time  `json:"started"`
 	Deadline  *time.Time `json:"deadline,omitempty"`  // of the votes, or of a hold
