@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 GO ?= go
 BIN := bin
 TOOLS := .tools/bin
-E2E_TOOLS := envoy envoy-1.37 consul etcd kube-apiserver kubectl
+E2E_TOOLS := envoy envoy-1.37 consul etcd kube-apiserver kubectl rabbitmq-server
 FUZZTIME ?= 20s
 SOAK ?= 20
 # Go files of the project: tools and work folders under .tools stand apart.
@@ -47,7 +47,7 @@ check: ## Format, vet, lint, generated files, sizes, unit tests with the race de
 test-unit: ## Unit tests with the race detector; need no tools
 	$(GO) test -race -timeout 10m ./...
 
-e2e: ## End-to-end tests with real Envoy, Consul and kube-apiserver
+e2e: ## End-to-end tests with real Envoy, Consul, kube-apiserver and RabbitMQ
 	@hack/tools.sh $(E2E_TOOLS)
 	$(GO) test -tags e2e -race -count=1 -p 1 -timeout 25m $(E2E)
 

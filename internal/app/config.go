@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/events/amqp"
 	"meshlite.dev/internal/xds/resource"
 	"meshlite.dev/internal/xds/server"
 )
@@ -22,6 +23,7 @@ import (
 const (
 	EventsOff   = "off"
 	EventsLocal = "local"
+	EventsAMQP  = "amqp"
 )
 
 // Config is everything that xds-server can be told. Default gives the values
@@ -63,7 +65,8 @@ type Config struct {
 	Store    string // store: file, consul or kube; empty is that of the policy source
 	Roles    []string
 	Egress   resource.Egress // egress: deny or passthrough
-	Events   string          // events: off or local
+	Events   string          // events: off, local or amqp
+	AMQP     amqp.Config     // amqp-*: with events amqp
 	Pprof    bool            // pprof: /debug/pprof on the admin address
 
 	LogFormat string // log-format: text or json
@@ -111,7 +114,10 @@ func (c Config) Validate() error {
 		fault("--kubeconfig is %q, and nothing is in Kubernetes; add --policy-source kube, or leave it out", c.Kubeconfig)
 	}
 	oneOf("egress", string(c.Egress), string(resource.Deny), string(resource.Passthrough))
-	oneOf("events", c.Events, EventsOff, EventsLocal)
+	oneOf("events", c.Events, EventsOff, EventsLocal, EventsAMQP)
+	if err := c.validateAMQP(); err != nil {
+		faults = append(faults, err)
+	}
 	oneOf("log-format", c.LogFormat, "text", "json")
 	for _, role := range c.Roles {
 		oneOf("roles", role, "xds", "admin", "transactions", "events")
@@ -147,6 +153,19 @@ func (c Config) has(role string) bool { return slices.Contains(c.Roles, role) }
 // app reports whether applications are served.
 func (c Config) app() bool { return c.has("transactions") || c.has("events") }
 
+// validateAMQP checks how the broker is reached, where there is one.
+func (c Config) validateAMQP() error {
+	switch {
+	case c.Events == EventsAMQP && c.AMQP.URL == "":
+		return errors.New("--events amqp needs --amqp-url, such as amqp://HOST:5672/VHOST")
+	case c.Events == EventsAMQP:
+		return c.AMQP.Validate()
+	case c.AMQP != amqp.Config{}:
+		return fmt.Errorf("--amqp-… settings are given, and --events is %s; use --events amqp, or leave them out", c.Events)
+	}
+	return nil
+}
+
 // validateApp checks what serves applications.
 func (c Config) validateApp() (faults []error) {
 	if !c.app() {
@@ -164,7 +183,7 @@ func (c Config) validateApp() (faults []error) {
 		faults = append(faults, fmt.Errorf("--%s is %q; sidecars need IP:PORT, an address of this machine: set --app-advertise", flag, addr))
 	}
 	if c.has("events") && c.Events == EventsOff {
-		faults = append(faults, errors.New("--roles events takes events of applications, and --events off keeps none; use --events local, or leave the role out"))
+		faults = append(faults, errors.New("--roles events takes events of applications, and --events off keeps none; use another, or leave the role out"))
 	}
 	if c.has("transactions") && c.store() == "kube" {
 		faults = append(faults, errors.New("--roles transactions goes with --store file or consul: Kubernetes cannot tie a journal to a lock"))

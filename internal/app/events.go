@@ -98,6 +98,7 @@ func (a *app) watchReadiness(ctx context.Context) error {
 		a.latch.Alarm("catalog", alarm(a.catalog.Status()))
 		a.latch.Alarm("policies", a.policies.problem())
 		a.latch.Alarm("events", a.events.problem())
+		a.latch.Alarm("broker", a.events.waiting())
 		select {
 		case <-ctx.Done():
 			a.latch.Stop()

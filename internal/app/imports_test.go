@@ -97,6 +97,12 @@ var rules = []rule{
 		Forbid: []string{"k8s.io/client-go"},
 	},
 	{
+		Why:    "a broker's library outside its adapter would make AMQP the only one",
+		From:   []string{"internal", "cmd"},
+		Except: []string{"internal/events/amqp"},
+		Forbid: []string{"github.com/rabbitmq"},
+	},
+	{
 		Why:    "events are derived from the model, and whoever tells them knows neither Envoys nor pages: a fact can be tested, and told elsewhere, without either",
 		From:   []string{"internal/events"},
 		Forbid: []string{module + "internal/xds", module + "internal/admin", module + "internal/catalog", module + "internal/compile"},

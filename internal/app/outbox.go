@@ -1,18 +1,24 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"meshlite.dev/internal/admin"
 	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/admin/metrics"
 	"meshlite.dev/internal/events"
+	"meshlite.dev/internal/events/amqp"
 	"meshlite.dev/internal/events/outbox"
 	"meshlite.dev/internal/events/teller"
+	"meshlite.dev/internal/events/web"
 	"meshlite.dev/internal/store"
 )
 
@@ -21,8 +27,10 @@ import (
 type eventRole struct {
 	box    *outbox.Outbox // nil: it could not be opened
 	teller *teller.Teller
-	fault  error // why box is nil
-	apps   bool  // those of applications are taken
+	fault  error       // why box is nil
+	apps   bool        // those of applications are taken
+	relay  *amqp.Relay // with broker; nil: there is none
+	broker *amqp.Broker
 }
 
 // localStore is what openEvents needs of this process's own store.
@@ -38,7 +46,9 @@ func (a *app) openEvents(ctx context.Context, cfg Config, state localStore, shar
 		return
 	}
 	a.events = &eventRole{apps: cfg.has("events")}
-	a.events.box, a.events.fault = outbox.Open(filepath.Join(cfg.StateDir, "outbox.db"), outbox.DefaultLimits())
+	limits := outbox.DefaultLimits()
+	limits.Broker = cfg.Events == EventsAMQP
+	a.events.box, a.events.fault = outbox.Open(filepath.Join(cfg.StateDir, "outbox.db"), limits)
 	if a.events.fault != nil {
 		a.log.ErrorContext(ctx, "no events: mend it and start again; all else works", "err", a.events.fault)
 		return
@@ -54,17 +64,28 @@ func (a *app) openEvents(ctx context.Context, cfg Config, state localStore, shar
 	started := time.Now()
 	c.World = func() (teller.World, bool) { return a.world(replica, started) }
 	a.events.teller = teller.New(c)
+	if cfg.Events == EventsAMQP {
+		to := cfg.AMQP
+		to.Name = "xds-server " + replica
+		a.events.broker = amqp.NewBroker(to)
+		a.events.relay = amqp.New(a.events.box, a.events.broker.Dial, a.log)
+	}
 }
 
 // taking reports whether applications may publish.
 func (e *eventRole) taking() bool { return e != nil && e.apps }
 
-// run tells until ctx ends.
+// run tells and publishes until ctx ends.
 func (e *eventRole) run(ctx context.Context) error {
 	if e == nil || e.box == nil {
 		return nil
 	}
-	return errors.Join(e.teller.Run(ctx), e.close())
+	var g errgroup.Group
+	g.Go(func() error { return e.teller.Run(ctx) })
+	if e.relay != nil {
+		g.Go(func() error { return e.relay.Run(ctx) })
+	}
+	return errors.Join(g.Wait(), e.close())
 }
 
 func (e *eventRole) close() error {
@@ -92,6 +113,14 @@ func (e *eventRole) problem() string {
 	return e.teller.Problem()
 }
 
+// waiting is why events wait for the broker; "" where they do not.
+func (e *eventRole) waiting() string {
+	if e == nil || e.relay == nil {
+		return ""
+	}
+	return cmp.Or(e.relay.Problem(), e.broker.Blocked())
+}
+
 // eventStats is read by a scrape.
 func (a *app) eventStats() (m metrics.Events, ok bool) {
 	e := a.events
@@ -102,6 +131,11 @@ func (a *app) eventStats() (m metrics.Events, ok bool) {
 	if e.box != nil {
 		s := e.box.Stats()
 		m.Depth, m.Bytes, m.Kept, m.Told = s.Depth(), s.Bytes, s.Last, e.teller.Told()
+		if e.relay != nil {
+			m.Broker = &metrics.EventBroker{
+				Waiting: s.Last - s.Published, Published: e.relay.Sent(), Unroutable: e.broker.Unroutable(), Connected: e.waiting() == "",
+			}
+		}
 	}
 	return m, true
 }
@@ -112,7 +146,16 @@ func (e *eventRole) check(context.Context) []adminapi.Check {
 	if p := e.problem(); p != "" {
 		c.Status, c.Message, c.Hint = "error", p, "Envoys are served all the same; look at the disk under --state-dir"
 	}
-	return []adminapi.Check{c}
+	if e.relay == nil {
+		return []adminapi.Check{c}
+	}
+	b := adminapi.Check{Name: "broker", Status: "ok", Message: "events are published to the exchange " + amqp.Exchange}
+	if p := e.waiting(); p != "" {
+		s := e.box.Stats()
+		b.Status, b.Message = "error", fmt.Sprintf("%d events wait: %s", s.Last-s.Published, p)
+		b.Hint = "they are kept, and go once the broker takes them; Envoys are served all the same"
+	}
+	return []adminapi.Check{c, b}
 }
 
 // log is what the admin API reads; nil where events are off.
@@ -166,5 +209,9 @@ func (l eventLog) Publish(_ context.Context, all []events.Event) ([]events.Event
 	if l.fault != nil {
 		return nil, l.fault
 	}
-	return l.box.Append(func(uint64) []events.Event { return append([]events.Event(nil), all...) }, nil)
+	kept, err := l.box.Append(func(uint64) []events.Event { return append([]events.Event(nil), all...) }, nil)
+	if errors.Is(err, outbox.ErrFull) {
+		err = fmt.Errorf("%w: %w", web.ErrFull, err)
+	}
+	return kept, err
 }

@@ -46,6 +46,10 @@ func descriptions() map[string]*prometheus.Desc {
 		{"meshlite_events_kept_total", "Events kept since the outbox was made, those not kept any more too.", nil},
 		{"meshlite_events_told_total", "Events of the mesh itself that were kept since the start.", nil},
 		{"meshlite_events_problem", "1 while events of the mesh are not told; they are not lost.", nil},
+		{"meshlite_events_waiting", "Events that the broker has not confirmed, with --events amqp.", nil},
+		{"meshlite_events_published_total", "Events that the broker confirmed since the start.", nil},
+		{"meshlite_events_unroutable_total", "Events of those for which no queue was bound.", nil},
+		{"meshlite_events_broker_connected", "1 while the broker is connected and takes events.", nil},
 		{"meshlite_tls_certificate_expiry_timestamp_seconds", "When the certificate of a listener ends.", []string{"listener"}},
 	} {
 		out[d.name] = prometheus.NewDesc(d.name, d.help, d.labels, nil)

@@ -70,7 +70,9 @@ func sources() metrics.Sources {
 		},
 		Loads:   func() load.Stats { return load.Stats{Streams: 2, Reports: 20} },
 		Watches: func() metrics.Watches { return metrics.Watches{Clients: 1, HungUp: 3} },
-		Events:  func() (metrics.Events, bool) { return metrics.Events{Depth: 5, Bytes: 900, Kept: 12, Told: 3}, true },
+		Events: func() (metrics.Events, bool) {
+			return metrics.Events{Depth: 5, Bytes: 900, Kept: 12, Told: 3, Broker: &metrics.EventBroker{Waiting: 2, Published: 10, Unroutable: 1, Connected: true}}, true
+		},
 		Transactions: func() metrics.Transactions {
 			return metrics.Transactions{Open: map[txn.Status]int{txn.Pending: 2}, Oldest: now.Add(-time.Minute), Tries: 3}
 		},

@@ -49,6 +49,14 @@ type Events struct {
 	Kept         uint64 // ever
 	Told         uint64 // the mesh's own, since the start
 	Problem      bool
+	Broker       *EventBroker // nil: there is none
+}
+
+// EventBroker sums up what is published from the log.
+type EventBroker struct {
+	Waiting               uint64 // events that the broker has not confirmed
+	Published, Unroutable uint64 // since the start
+	Connected             bool   // and taking events
 }
 
 // Watches counts the clients of GET /v1/watch.
@@ -235,6 +243,12 @@ func (s *scrape) collectEvents(out emitter) {
 	out.counter("meshlite_events_kept_total", float64(e.Kept))
 	out.counter("meshlite_events_told_total", float64(e.Told))
 	out.gauge("meshlite_events_problem", truth(e.Problem))
+	if b := e.Broker; b != nil {
+		out.gauge("meshlite_events_waiting", float64(b.Waiting))
+		out.counter("meshlite_events_published_total", float64(b.Published))
+		out.counter("meshlite_events_unroutable_total", float64(b.Unroutable))
+		out.gauge("meshlite_events_broker_connected", truth(b.Connected))
+	}
 }
 
 func collectEdges(out emitter, edges []load.Edge) {

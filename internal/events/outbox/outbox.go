@@ -19,7 +19,8 @@ import (
 )
 
 // The file's layout, version 1: bucket "events-meta" has "format" (the version),
-// "uid" (text, another one in each file) and "bytes" (of all values in the log);
+// "uid" (text, another one in each file), "bytes" (of all events in the log) and
+// "published" (the last one that a broker has, where there is one);
 // bucket "events-log" has under each sequence number the time of receipt, in
 // nanoseconds since 1970, and the event's JSON; bucket "events-cursor" has what
 // was told last under each subject. Numbers are 8 bytes, big endian.
@@ -30,6 +31,7 @@ var (
 	formatKey    = []byte("format")
 	uidKey       = []byte("uid")
 	bytesKey     = []byte("bytes")
+	publishedKey = []byte("published")
 )
 
 const (
@@ -40,10 +42,17 @@ const (
 	timeSize   = 8
 )
 
+// ErrFull reports that nothing was kept, as the log is full of events that wait
+// for the broker.
+var ErrFull = errors.New("the outbox is full of events that wait for the broker")
+
 // Limits bound the log; the oldest events go. Each over 0.
 type Limits struct {
 	Events uint64
 	Bytes  uint64 // of the events' JSON
+	// Broker keeps what is not published yet: once the log is full of it, nothing
+	// more is taken.
+	Broker bool
 }
 
 // DefaultLimits are a million events, or 1 GiB of them.
@@ -65,6 +74,7 @@ type Outbox struct {
 type Stats struct {
 	First, Last uint64 // sequence numbers kept; First is over Last where there are none
 	Bytes       uint64 // of their JSON
+	Published   uint64 // the last that the broker has; without one it means nothing
 }
 
 // Depth is how many events are kept.
@@ -97,6 +107,12 @@ func (o *Outbox) prepare(tx *bbolt.Tx) error {
 	o.uid = string(meta.Get(uidKey))
 	if o.uid == "" {
 		o.uid = rand.Text()
+	}
+	// A broker that is new to this log gets what comes from now on.
+	if o.limits.Broker && meta.Get(publishedKey) == nil {
+		if err := meta.Put(publishedKey, bytesOf(tx.Bucket(logBucket).Sequence())); err != nil {
+			return err
+		}
 	}
 	o.stats = statsOf(tx)
 	return errors.Join(meta.Put(formatKey, bytesOf(formatVersion)), meta.Put(uidKey, []byte(o.uid)))
@@ -199,6 +215,9 @@ func move(cursor *bbolt.Bucket, subject, value []byte) error {
 func (o *Outbox) trim(tx *bbolt.Tx) error {
 	s := statsOf(tx)
 	for c := tx.Bucket(logBucket).Cursor(); s.Depth() > o.limits.Events || s.Bytes > o.limits.Bytes && s.Depth() > 1; s.First++ {
+		if o.limits.Broker && s.First > s.Published {
+			return ErrFull
+		}
 		_, value := c.First()
 		s.Bytes -= min(s.Bytes, uint64(max(len(value)-timeSize, 0)))
 		if err := c.Delete(); err != nil {
@@ -212,6 +231,31 @@ func (o *Outbox) trim(tx *bbolt.Tx) error {
 	return nil
 }
 
+// Publish says that the broker has an event and all before it.
+func (o *Outbox) Publish(sequence uint64) error {
+	err := o.update(o.db.Update, func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		if sequence <= number(meta.Get(publishedKey)) {
+			return nil
+		}
+		tx.OnCommit(func() { o.published(sequence) })
+		return meta.Put(publishedKey, bytesOf(sequence))
+	})
+	if err != nil {
+		return fmt.Errorf("write to the outbox: %w", err)
+	}
+	return nil
+}
+
+func (o *Outbox) published(sequence uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stats.Published = sequence
+}
+
+// Published returns the last event that the broker has.
+func (o *Outbox) Published() uint64 { return o.Stats().Published }
+
 func (o *Outbox) grown(s Stats) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -224,7 +268,8 @@ func (o *Outbox) grown(s Stats) {
 
 func statsOf(tx *bbolt.Tx) Stats {
 	log := tx.Bucket(logBucket)
-	s := Stats{Last: log.Sequence(), Bytes: number(tx.Bucket(metaBucket).Get(bytesKey))}
+	meta := tx.Bucket(metaBucket)
+	s := Stats{Last: log.Sequence(), Bytes: number(meta.Get(bytesKey)), Published: number(meta.Get(publishedKey))}
 	s.First = s.Last + 1
 	if key, _ := log.Cursor().First(); key != nil {
 		s.First = number(key)

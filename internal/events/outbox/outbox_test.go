@@ -154,6 +154,42 @@ func TestNewsOfTheLog(t *testing.T) {
 	}
 }
 
+func TestWhatWaitsForTheBrokerIsKept(t *testing.T) {
+	path, limits := filepath.Join(t.TempDir(), "outbox.db"), outbox.Limits{Events: 4, Bytes: 1 << 20, Broker: true}
+	before := open(t, path, outbox.DefaultLimits())
+	put(t, before, nil, "old")
+	if err := before.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := open(t, path, limits)
+	if o.Published() != 1 {
+		t.Errorf("a new broker begins after %d", o.Published())
+	}
+	put(t, o, nil, "1", "2", "3", "4") // the old one goes
+	if _, err := o.Append(some("5"), map[string][]byte{"s": []byte("1")}); !errors.Is(err, outbox.ErrFull) {
+		t.Fatalf("Append = %v, want ErrFull", err)
+	}
+	if cursor, err := o.Cursor(); err != nil || len(cursor) != 0 {
+		t.Errorf("cursor %q, %v", cursor, err)
+	}
+	for _, sequence := range []uint64{3, 2} { // an older word changes nothing
+		if err := o.Publish(sequence); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, o, nil, "5", "6")
+	if _, err := o.Append(some("7"), nil); !errors.Is(err, outbox.ErrFull) {
+		t.Errorf("Append = %v, want ErrFull", err)
+	}
+	if err := o.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o = open(t, path, limits)
+	if got := ids(t, o, o.Published()); strings.Join(got, "") != "3456" {
+		t.Errorf("%v wait", got)
+	}
+}
+
 func TestManyWriteAtOnce(t *testing.T) {
 	o := open(t, filepath.Join(t.TempDir(), "outbox.db"), outbox.DefaultLimits())
 	var wg sync.WaitGroup

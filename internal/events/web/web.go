@@ -34,6 +34,9 @@ type Handler struct {
 	turns   chan struct{}
 }
 
+// ErrFull reports that nothing more is taken until a broker takes some.
+var ErrFull = errors.New("too many events wait for the broker")
+
 // New returns a handler that answers once publish has kept the events durably.
 func New(publish func(context.Context, []events.Event) ([]events.Event, error)) *Handler {
 	return &Handler{publish: publish, turns: make(chan struct{}, maxInFlight)}
@@ -91,7 +94,12 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	kept, err := h.publish(r.Context(), all)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrFull):
+		w.Header().Set("Retry-After", "5")
+		problem(w, http.StatusTooManyRequests, "nothing is kept: "+err.Error()+"; send it again")
+		return
+	case err != nil:
 		w.Header().Set("Retry-After", "5")
 		problem(w, http.StatusServiceUnavailable, "nothing is kept: "+err.Error()+"; send it again")
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -122,6 +123,10 @@ func TestWhatIsNotTaken(t *testing.T) {
 	k.fail = errors.New("no space left on device")
 	if w := post(h, "application/json", `{"type":"a"}`); w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "no space left") {
 		t.Errorf("a full disk: %d %s", w.Code, w.Body)
+	}
+	k.fail = fmt.Errorf("write: %w", web.ErrFull)
+	if w := post(h, "application/json", `{"type":"a"}`); w.Code != 429 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("a full outbox: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -1,0 +1,265 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/events"
+	"meshlite.dev/internal/events/amqp"
+	"meshlite.dev/test/lab"
+)
+
+// subscriber is a plain consumer of the exchange: a durable queue and a channel.
+type subscriber struct {
+	conn       *amqp091.Connection
+	deliveries <-chan amqp091.Delivery
+}
+
+// subscribe declares queue and binding as any client would, once there is an
+// exchange, and consumes.
+func subscribe(t *testing.T, r *lab.Rabbit, queue, binding string) *subscriber {
+	t.Helper()
+	s := &subscriber{}
+	lab.Until(t, 30*time.Second, "the subscriber consumes", func() (err error) {
+		if s.conn, err = amqp091.Dial(r.URL("guest:guest")); err != nil {
+			return err
+		}
+		ch, err := s.conn.Channel()
+		if err == nil {
+			_, err = ch.QueueDeclare(queue, true, false, false, false, nil)
+		}
+		if err == nil {
+			err = ch.QueueBind(queue, binding, amqp.Exchange, false, nil)
+		}
+		if err == nil {
+			s.deliveries, err = ch.Consume(queue, "", false, false, false, false, nil)
+		}
+		if err != nil {
+			_ = s.conn.Close() // its channel is closed already
+		}
+		return err
+	})
+	t.Cleanup(func() { _ = s.conn.Close() }) // gone already where the broker was killed
+	return s
+}
+
+// next waits for a message of a type.
+func (s *subscriber) next(t *testing.T, typ string) amqp091.Delivery {
+	t.Helper()
+	limit := time.After(20 * time.Second)
+	for {
+		select {
+		case d, ok := <-s.deliveries:
+			if !ok {
+				t.Fatal("the subscriber's channel has ended")
+			}
+			if err := d.Ack(false); err != nil {
+				t.Fatal(err)
+			}
+			if d.Type == typ {
+				return d
+			}
+		case <-limit:
+			t.Fatalf("no %s within 20s", typ)
+		}
+	}
+}
+
+// brokered starts a broker and a server that publishes there.
+func brokered(t *testing.T, l *lab.Lab, flags ...string) (*lab.Rabbit, *lab.Server) {
+	t.Helper()
+	r := l.StartRabbit()
+	s := l.NewServer(append([]string{"--events", "amqp", "--amqp-url", r.URL("")}, flags...)...)
+	s.Start()
+	s.WaitReady(20 * time.Second)
+	return r, s
+}
+
+// TestASubscriberHearsOfACheckThatFails within a second, with a stock client.
+func TestASubscriberHearsOfACheckThatFails(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	consul := l.UseConsul()
+	consul.Register(lab.Instance{ID: "web-1", Name: "web", Address: "127.0.0.1", Port: 9, Check: lab.TTL("web-1")})
+	r, s := brokered(t, l)
+	untilTold(t, s, events.EndpointAdded, "service/web", 1)
+	sub := subscribe(t, r, "watcher", "mesh.endpoint.*")
+	var slowest time.Duration
+	for range 5 {
+		begin := time.Now()
+		consul.SetHealth("web-1", "critical")
+		d := sub.next(t, events.EndpointUnhealthy)
+		slowest = max(slowest, time.Since(begin))
+		var envelope struct {
+			ID, Type  string
+			Timestamp time.Time
+			Data      events.Endpoint
+		}
+		if err := json.Unmarshal(d.Body, &envelope); err != nil || envelope.Type != d.RoutingKey || envelope.ID != d.MessageId || envelope.Data.ID != "web-1" || envelope.Timestamp.IsZero() {
+			t.Errorf("%s: %v", d.Body, err)
+		}
+		if d.DeliveryMode != amqp091.Persistent || d.ContentType != events.ContentType || d.AppId != "meshlite" {
+			t.Errorf("%+v", d)
+		}
+		consul.SetHealth("web-1", "passing")
+		sub.next(t, events.EndpointHealthy)
+	}
+	t.Logf("from the check to the subscriber: %s at most, 5 times", slowest.Round(time.Millisecond))
+	if slowest > time.Second {
+		t.Error("over a second")
+	}
+}
+
+// checked waits until doctor's line about the broker holds text.
+func checked(t *testing.T, s *lab.Server, status, text string) {
+	t.Helper()
+	lab.Until(t, 60*time.Second, "doctor says "+text, func() error {
+		var d adminapi.Doctor
+		if err := s.Try("/v1/doctor", &d); err != nil {
+			return err
+		}
+		i := slices.IndexFunc(d.Checks, func(c adminapi.Check) bool { return c.Name == "broker" })
+		if i < 0 || d.Checks[i].Status != status || !strings.Contains(d.Checks[i].Message, text) {
+			return fmt.Errorf("%+v", d.Checks)
+		}
+		return nil
+	})
+}
+
+// TestWhatIsWrongWithABrokerIsTold, and heals without a restart: credentials, an
+// exchange of another kind, the memory alarm. Sidecars are served all the while.
+func TestWhatIsWrongWithABrokerIsTold(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Service("orders", 1)
+	file := filepath.Join(t.TempDir(), "credentials")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("guest:wrong\n")
+	r, s := brokered(t, l, "--amqp-credentials-file", file)
+	checked(t, s, "error", `user "guest" is refused`)
+	client := l.Sidecar("client")
+	client.WaitStatus("http://orders/", 200, 20*time.Second)
+
+	conn, err := amqp091.Dial(r.URL("guest:guest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err == nil {
+		err = ch.ExchangeDeclare(amqp.Exchange, "fanout", true, false, false, false, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("guest:guest\n")
+	checked(t, s, "error", "there is one of another kind, and it is left alone")
+	if err := ch.ExchangeDelete(amqp.Exchange, false, false); err != nil {
+		t.Fatal(err)
+	}
+	checked(t, s, "ok", "published to the exchange domain_events")
+
+	sub := subscribe(t, r, "all", "#")
+	r.Ctl("eval", "vm_memory_monitor:set_vm_memory_high_watermark(0.00001).")
+	l.Registry.Register(lab.Instance{ID: "late-1", Name: "late", Address: "127.0.0.1", Port: 9})
+	untilTold(t, s, events.ServiceRegistered, "service/late", 1)
+	checked(t, s, "error", "takes nothing")
+	client.WaitStatus("http://orders/", 200, 5*time.Second)
+	r.Ctl("eval", "vm_memory_monitor:set_vm_memory_high_watermark(0.4).")
+	sub.next(t, events.ServiceRegistered)
+	checked(t, s, "ok", "published")
+}
+
+// TestABrokerThatDiesOnlyDelays: killed and started again while 200 events a second
+// come, and the server too, nothing that was answered for is lost, and what one
+// publisher tells of one subject comes in its order.
+func TestABrokerThatDiesOnlyDelays(t *testing.T) {
+	t.Parallel()
+	const publishers, pace, rounds = 4, 20 * time.Millisecond, 3
+	l := lab.New(t)
+	l.Service("orders", 1)
+	r, s := brokered(t, l, "--roles", "xds,admin,events", "--app-addr", fmt.Sprint("127.0.0.1:", lab.FreePort(l)))
+	client := l.Sidecar("client")
+	untilTaken(t, client)
+	checked(t, s, "ok", "published")
+	subscribe(t, r, "orders", "order.*").conn.Close() // the queue stays
+	var mu sync.Mutex
+	taken := map[string]bool{}
+	stop := make(chan struct{})
+	var crew sync.WaitGroup
+	for p := range publishers {
+		crew.Go(func() {
+			tick := time.NewTicker(pace)
+			defer tick.Stop()
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+				}
+				id := fmt.Sprintf("%d-%06d", p, i)
+				status, _, err := publish(client, fmt.Sprintf(`{"type":"order.created","id":%q,"source":"/shop","subject":"p%d"}`, id, p))
+				if err == nil && status == http.StatusAccepted {
+					mu.Lock()
+					taken[id] = true
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for range rounds {
+		<-time.After(time.Duration(500+rand.IntN(1500)) * time.Millisecond) // the moment of the kill is what varies
+		r.Kill()
+		<-time.After(time.Duration(rand.IntN(1500)) * time.Millisecond)
+		s.Kill()
+		s.Start()
+		s.WaitReady(20 * time.Second)
+		r.Start()
+		r.WaitReady(90 * time.Second)
+	}
+	checked(t, s, "ok", "published")
+	close(stop)
+	crew.Wait()
+	sub := subscribe(t, r, "orders", "order.*")
+	seen, newest, twice := map[string]bool{}, map[string]string{}, 0
+	limit := time.After(60 * time.Second)
+	for missing := len(taken); missing > 0; {
+		select {
+		case d := <-sub.deliveries:
+			subject := strings.SplitN(d.MessageId, "-", 2)[0]
+			switch {
+			case seen[d.MessageId]:
+				twice++
+			case d.MessageId < newest[subject]:
+				t.Errorf("%s comes after %s", d.MessageId, newest[subject])
+			case taken[d.MessageId]:
+				missing--
+			}
+			seen[d.MessageId], newest[subject] = true, max(newest[subject], d.MessageId)
+		case <-limit:
+			t.Fatalf("%d of %d events that were answered for do not come", missing, len(taken))
+		}
+	}
+	t.Logf("%d kills of broker and server; %d events answered for, all there; %d came again under the same id", rounds, len(taken), twice)
+	if len(taken) < 200 {
+		t.Errorf("only %d were taken", len(taken))
+	}
+}
