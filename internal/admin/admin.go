@@ -66,6 +66,9 @@ type Config struct {
 	Carrier string        // of the policies: "dir", "consul", "kube", or "" where there is none
 	Writer  policy.Writer // of the carrier; nil: policies are not written here
 
+	// Labels returns those of a document as the carrier has them. Nil knows none.
+	Labels func(policy.Key) map[string]string
+
 	// Frozen tells whether nothing but endpoints changes; Freeze sets it for all
 	// replicas. Nil: there is no freezing.
 	Frozen func() adminapi.Freeze

@@ -72,6 +72,9 @@ func (a *api) policyRow(d compile.DocumentStatus) adminapi.Policy {
 	if row.Targets == nil {
 		row.Targets = []string{}
 	}
+	if a.Labels != nil {
+		row.Labels = a.Labels(d.Key)
+	}
 	if a.Status == nil {
 		return row
 	}

@@ -172,7 +172,7 @@ func (a *app) openAdmin(cfg Config, messages resource.Config, scrape http.Handle
 		},
 		Compile: compile.Config{RootNamespace: cfg.RootNamespace}, Messages: messages, Subscribed: a.xds.streams.Subscribed,
 		Status: func(k policy.Key) (policy.Status, bool) { return a.status.Statuses().Of(k) }, Reports: func() any { return a.status.Debug() },
-		Carrier: a.policies.carrier, Writer: a.policies.writer,
+		Carrier: a.policies.carrier, Writer: a.policies.writer, Labels: a.policies.labelsOf,
 		Frozen: a.freezer.state, Freeze: a.freezer.set, Rollouts: a.policies.rollouts, Events: a.events.log(),
 		Transactions: a.transactionsPage(),
 		Checks:       a.checks(cfg), Token: token, Pprof: cfg.Pprof, Log: a.log,

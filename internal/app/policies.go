@@ -33,7 +33,16 @@ type policies struct {
 	writer  policy.Writer // nil: the server writes no policies
 	log     *slog.Logger
 
-	newest atomic.Pointer[policy.Revision] // put last
+	newest atomic.Pointer[policy.Revision]                  // put last
+	labels atomic.Pointer[map[policy.Key]map[string]string] // of what was proposed last
+}
+
+// labelsOf are a document's labels as the carrier has them; nil before it answered.
+func (p *policies) labelsOf(k policy.Key) map[string]string {
+	if all := p.labels.Load(); all != nil {
+		return (*all)[k]
+	}
+	return nil
 }
 
 // problem says why what is in force may be older than what the carrier holds;
@@ -107,6 +116,8 @@ func (p *policies) follow(ctx context.Context, loaded bool) error {
 					p.log.WarnContext(ctx, "policy refused; its last good version stays", "origin", r.Source, "policy", r.Key.String(), "path", f.Path, "err", f.Reason)
 				}
 			}
+			labels := next.Labels()
+			p.labels.Store(&labels)
 			p.rollouts.Propose(next)
 		})
 		if err == nil || ctx.Err() != nil || !loaded {

@@ -134,7 +134,11 @@ func (r remote) Apply(ctx context.Context, changes []policy.Change, dryRun bool)
 	req := adminapi.ApplyRequest{DryRun: dryRun}
 	for _, c := range changes {
 		if c.Document != nil {
-			req.Documents = append(req.Documents, c.Document.Canonical)
+			text, err := c.Document.Text()
+			if err != nil {
+				return nil, err
+			}
+			req.Documents = append(req.Documents, text)
 		} else {
 			req.Delete = append(req.Delete, c.Key.String())
 		}

@@ -19,12 +19,27 @@ import (
 type picked struct {
 	namespace string
 	all       bool
+	selector  string
 }
 
 func (p *picked) flags(s *session, cmd *cobra.Command) {
 	s.namespaceFlag(cmd, &p.namespace, "only this namespace (default all, or the context's)")
 	cmd.Flags().BoolVarP(&p.all, "all-namespaces", "A", false, "every namespace, whatever the context says")
 	cmd.MarkFlagsMutuallyExclusive("namespace", "all-namespaces")
+	cmd.Flags().StringVarP(&p.selector, "selector", "l", "", "only with these labels: KEY=VALUE, KEY!=VALUE, KEY in (VALUE,…), KEY notin (…), KEY, !KEY; commas between")
+}
+
+// chooses is what -l says; no NAME goes with it.
+func (p *picked) chooses(chosen []ref) (policy.Selector, error) {
+	by, err := policy.ParseSelector(p.selector)
+	if err != nil {
+		return by, usagef("--selector: %w", err)
+	}
+	named := func(r ref) bool { return r.Name != "" }
+	if at := slices.IndexFunc(chosen, named); at >= 0 && p.selector != "" {
+		return by, usagef("%q is a name, and --selector chooses by labels; give one of the two", chosen[at].text)
+	}
+	return by, nil
 }
 
 // namespaceFlag adds -n, with completion.
@@ -47,9 +62,13 @@ is a full name, a plural or a short name (rp, tr, es).
   AGE         since it is as ACCEPTED says
 
 What is not True is explained in the last column. The documents in force come with
--o yaml or -o json; what stands there can be edited and applied again.`,
+-o yaml or -o json; what stands there can be edited and applied again.
+
+-l chooses by labels as kubectl does, on every carrier: those in metadata.labels where
+the document is written now, whichever version is in force. -o wide shows them.`,
 		Example: `  meshctl policy get
   meshctl policy get tr -n shop -o wide
+  meshctl policy get -l team=shop,tier!=web
   meshctl policy get rp/orders -o yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			items, err := s.policies(cmd, p, args)
@@ -72,7 +91,7 @@ func policyTable(items []adminapi.Policy) table {
 		onto = "TARGET"
 	}
 	t := table{
-		head:  []string{"KIND", "NAMESPACE", "NAME", onto, "ACCEPTED", "PROGRAMMED", "ENFORCED", "AGE", "+GENERATION", "+IN-FORCE", "+SOURCE", "MESSAGE"},
+		head:  []string{"KIND", "NAMESPACE", "NAME", onto, "ACCEPTED", "PROGRAMMED", "ENFORCED", "AGE", "+GENERATION", "+IN-FORCE", "+SOURCE", "+LABELS", "MESSAGE"},
 		empty: "no such policy",
 	}
 	for _, p := range items {
@@ -82,7 +101,7 @@ func policyTable(items []adminapi.Policy) table {
 		}
 		t.add(label(p), mesh.ShortKind(p.Kind), p.Namespace, p.Name, target,
 			statusOf(p, policy.ConditionAccepted), statusOf(p, policy.ConditionProgrammed), statusOf(p, policy.ConditionEnforced), age(p),
-			generation(p.Generation), generation(p.InForceGeneration), p.Source, trouble(p))
+			generation(p.Generation), generation(p.InForceGeneration), p.Source, pairs(p.Labels), trouble(p))
 	}
 	return t
 }
@@ -172,6 +191,10 @@ func (s *session) policies(cmd *cobra.Command, p picked, args []string) ([]admin
 	if err != nil {
 		return nil, err
 	}
+	by, err := p.chooses(chosen)
+	if err != nil {
+		return nil, err
+	}
 	if len(chosen) == 0 {
 		chosen = []ref{{Key: policy.Key{Namespace: namespace}}}
 	}
@@ -183,7 +206,7 @@ func (s *session) policies(cmd *cobra.Command, p picked, args []string) ([]admin
 	for _, r := range chosen {
 		found := false
 		for _, item := range all.Items {
-			if r.has(keyOf(item)) {
+			if r.has(keyOf(item)) && by.Matches(item.Labels) {
 				out, found = append(out, item), true
 			}
 		}
@@ -251,6 +274,9 @@ func object(p adminapi.Policy) (json.RawMessage, error) {
 	}
 	if meta, ok := doc["metadata"].(map[string]any); ok && p.Generation > 0 {
 		meta["generation"] = p.Generation
+		if len(p.Labels) > 0 {
+			meta["labels"] = p.Labels
+		}
 	}
 	if len(p.Conditions) > 0 {
 		status := map[string]any{"conditions": p.Conditions}

@@ -94,13 +94,14 @@ func proxyRow(p adminapi.Proxy) []string {
 	for _, name := range types {
 		row = append(row, at[name].Status)
 	}
-	return append(row, p.Envoy, age, p.Address, p.Protocol, fmt.Sprint(resources), labelsOf(p))
+	return append(row, p.Envoy, age, p.Address, p.Protocol, fmt.Sprint(resources), pairs(p.Labels))
 }
 
-func labelsOf(p adminapi.Proxy) string {
+// pairs are labels as they are typed: "team=shop,tier=web".
+func pairs(labels map[string]string) string {
 	var out []string
-	for _, key := range slices.Sorted(maps.Keys(p.Labels)) {
-		out = append(out, key+"="+p.Labels[key])
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		out = append(out, key+"="+labels[key])
 	}
 	return strings.Join(out, ",")
 }

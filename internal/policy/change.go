@@ -90,10 +90,21 @@ func (c Change) Result(held map[Key]Held) Result {
 	case !ok:
 		return Created
 	}
-	if p := Decode("", h.Text); len(p.Documents) == 1 && p.Documents[0].Hash == c.Document.Hash {
+	p := Decode("", h.Text)
+	if len(p.Documents) == 1 && p.Documents[0].Hash == c.Document.Hash && has(p.Documents[0].Labels, c.Document.Labels) && has(p.Documents[0].Annotations, c.Document.Annotations) {
 		return Unchanged
 	}
 	return Configured
+}
+
+// has reports whether the words are there; in Kubernetes others add theirs.
+func has(all, words map[string]string) bool {
+	for name, word := range words {
+		if got, ok := all[name]; !ok || got != word {
+			return false
+		}
+	}
+	return true
 }
 
 // KeysOf lists the documents that changes are about.

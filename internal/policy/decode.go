@@ -166,7 +166,7 @@ func decodeOne(source string, in part) (*Document, *Refusal) {
 		out = d.build()
 	}
 	if len(d.faults) > 0 {
-		return nil, &Refusal{Key: d.key, Source: source, Faults: d.located()}
+		return nil, &Refusal{Key: d.key, Source: source, Faults: d.located(), Labels: words(d.metadata()["labels"])}
 	}
 	return out, nil
 }
@@ -237,6 +237,15 @@ func (d *document) located() []FieldError {
 	return d.faults
 }
 
+// metadata is nil where the document has none that can be read.
+func (d *document) metadata() map[string]any {
+	if d.tree == nil {
+		return nil
+	}
+	meta, _ := d.tree.value["metadata"].(map[string]any)
+	return meta
+}
+
 // build makes the Document and applies the rules across fields. What the
 // schema has faulted already may keep it from having a type at all.
 func (d *document) build() *Document {
@@ -245,7 +254,7 @@ func (d *document) build() *Document {
 		"metadata": map[string]any{"name": d.key.Name, "namespace": d.key.Namespace},
 		"spec":     canonicalSpec(d.tree.value["spec"]),
 	})
-	meta, _ := d.tree.value["metadata"].(map[string]any) // header has seen it
+	meta := d.metadata()
 	out := &Document{Key: d.key, Canonical: canonical, Source: d.source, Labels: words(meta["labels"]), Annotations: words(meta["annotations"])}
 	out.Kind = d.kind
 	delete(out.Annotations, LastApplied)

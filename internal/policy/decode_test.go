@@ -158,3 +158,18 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestLabelsOfWhatIsRefusedAreKnown, so that it can be chosen by them.
+func TestLabelsOfWhatIsRefusedAreKnown(t *testing.T) {
+	p := policy.Decode("a.yaml", []byte(strings.Replace(good, "name: orders}", "name: orders, labels: {team: shop}}", 1)+"---\n"+
+		strings.NewReplacer("name: orders}", "name: bad, labels: {team: web}}", "spec:", "frob: 1\nspec:").Replace(good)))
+	labels := p.Labels()
+	for name, want := range map[string]string{"orders": "shop", "bad": "web"} {
+		if got := labels[policy.Key{Kind: policy.KindResiliencePolicy, Namespace: "default", Name: name}]["team"]; got != want {
+			t.Errorf("%s is labelled %q, want %q; refused %v", name, got, want, p.Refused)
+		}
+	}
+	if len(p.Documents) != 1 || len(p.Refused) != 1 {
+		t.Errorf("%d documents, refused %v", len(p.Documents), p.Refused)
+	}
+}

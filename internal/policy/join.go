@@ -45,7 +45,7 @@ func Join(parts ...Proposal) Proposal {
 		}
 		for i, d := range docs {
 			other := docs[(i+1)%len(docs)]
-			all.Refused = append(all.Refused, Refusal{Key: key, Source: d.Source, Faults: []FieldError{{
+			all.Refused = append(all.Refused, Refusal{Key: key, Source: d.Source, Labels: d.Labels, Faults: []FieldError{{
 				Source: d.Source, Key: key, Path: "metadata.name", Value: key.Name,
 				Reason: fmt.Sprintf("is also in %s; keep one of the two", other.Source),
 			}}})

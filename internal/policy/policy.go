@@ -26,7 +26,7 @@ type Document struct {
 	Source     string // where it was read: "policies/orders.yaml#2"
 
 	// Labels and Annotations as they were written, nil where there are none. They
-	// are for Kubernetes alone: no part of Canonical, and no other carrier keeps them.
+	// are the carrier's: no part of Canonical, and of no revision read from the store.
 	Labels, Annotations map[string]string
 
 	// The spec of the document's kind; the others are nil.
@@ -53,7 +53,8 @@ type Refusal struct {
 	Key
 	Source     string
 	Faults     []FieldError
-	Generation int64 // of the refused version, where its carrier counts; 0: not known
+	Generation int64             // of the refused version, where its carrier counts; 0: not known
+	Labels     map[string]string // as it has them, nil where the fault hides them
 }
 
 // FieldError names one fault so that its author can find it.

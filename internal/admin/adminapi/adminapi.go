@@ -172,6 +172,8 @@ type Policy struct {
 	Message    string          `json:"message,omitempty"`
 	Document   json.RawMessage `json:"document,omitempty"`
 
+	Labels map[string]string `json:"labels,omitempty"` // as they stand where the document is written, in force or not
+
 	// Conditions sum up all targets: Accepted, ResolvedRefs, Programmed, Enforced.
 	Conditions        []Condition `json:"conditions,omitempty"`
 	InForceGeneration int64       `json:"inForceGeneration,omitempty"` // what traffic follows; 0: nothing of it

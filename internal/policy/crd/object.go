@@ -78,6 +78,7 @@ func newClient(cfg *rest.Config) (*rest.RESTClient, error) {
 type item struct {
 	uid        types.UID
 	generation int64
+	labels     string // JSON; "" is none
 	spec       string // JSON
 }
 
@@ -86,7 +87,14 @@ func place(kind string, o *object) string {
 	return policy.Key{Kind: kind, Namespace: o.Namespace, Name: o.Name}.String()
 }
 
-func itemOf(o *object) item { return item{o.UID, o.Generation, string(o.Spec.Raw)} }
+func itemOf(o *object) item {
+	labels := ""
+	if len(o.Labels) > 0 {
+		raw, _ := json.Marshal(o.Labels) // strings
+		labels = string(raw)
+	}
+	return item{o.UID, o.Generation, labels, string(o.Spec.Raw)}
+}
 
 // decode reads an object's document; its generation is Kubernetes' own.
 func decode(place string, in item) policy.Proposal {
@@ -97,10 +105,11 @@ func decode(place string, in item) policy.Proposal {
 	if len(spec) == 0 {
 		spec = json.RawMessage("null")
 	}
-	text, err := json.Marshal(map[string]any{
-		"apiVersion": policy.APIVersion, "kind": key.Kind,
-		"metadata": map[string]any{"name": key.Name, "namespace": key.Namespace}, "spec": spec,
-	})
+	meta := map[string]any{"name": key.Name, "namespace": key.Namespace}
+	if in.labels != "" {
+		meta["labels"] = json.RawMessage(in.labels)
+	}
+	text, err := json.Marshal(map[string]any{"apiVersion": policy.APIVersion, "kind": key.Kind, "metadata": meta, "spec": spec})
 	if err != nil {
 		return policy.Proposal{Refused: []policy.Refusal{{Key: key, Source: source, Faults: []policy.FieldError{{Source: source, Key: key, Path: "spec", Reason: "is not JSON: " + err.Error()}}}}}
 	}

@@ -35,9 +35,9 @@ func TestDecode(t *testing.T) {
 		{name: "a name of its own", place: "ResiliencePolicy/shop/mesh-default", spec: `{"targetRefs":[{"kind":"Mesh"}]}`, path: "metadata.name", reason: "reserved"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			p := decode(tc.place, item{uid: "u", generation: 7, spec: tc.spec})
+			p := decode(tc.place, item{uid: "u", generation: 7, spec: tc.spec, labels: `{"team":"shop"}`})
 			if tc.canonical != "" {
-				if len(p.Documents) != 1 || string(p.Documents[0].Canonical) != tc.canonical || p.Documents[0].Generation != 7 || p.Documents[0].Source != "kube:"+tc.place {
+				if len(p.Documents) != 1 || string(p.Documents[0].Canonical) != tc.canonical || p.Documents[0].Generation != 7 || p.Documents[0].Source != "kube:"+tc.place || p.Documents[0].Labels["team"] != "shop" {
 					t.Fatalf("decoded %+v, refused %+v", p.Documents, p.Refused)
 				}
 				return

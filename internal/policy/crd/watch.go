@@ -28,7 +28,7 @@ func (s *Source) informer(kind string, refused chan<- error) (cache.SharedIndexI
 		AddFunc:    func(any) { s.gather.Touch() },
 		DeleteFunc: func(any) { s.gather.Touch() },
 		UpdateFunc: func(before, now any) {
-			if itemOf(before.(*object)) != itemOf(now.(*object)) { // else it is a status, or labels
+			if itemOf(before.(*object)) != itemOf(now.(*object)) { // else it is a status, or annotations
 				s.gather.Touch()
 			}
 		},
@@ -123,7 +123,7 @@ func trim(o any) (any, error) {
 		return o, nil
 	}
 	return &object{Spec: in.Spec, ObjectMeta: metav1.ObjectMeta{
-		Namespace: in.Namespace, Name: in.Name, UID: in.UID, Generation: in.Generation, ResourceVersion: in.ResourceVersion,
+		Namespace: in.Namespace, Name: in.Name, UID: in.UID, Generation: in.Generation, ResourceVersion: in.ResourceVersion, Labels: in.Labels,
 	}}, nil
 }
 

@@ -136,7 +136,10 @@ func (w *Writer) Write(ctx context.Context, changes []policy.Change) (err error)
 // stage writes a file that no reader sees: its name begins with a dot, which
 // Source ignores.
 func (w *Writer) stage(c policy.Change) (aside string, err error) {
-	text, err := yaml.JSONToYAML(c.Document.Canonical)
+	text, err := c.Document.Text()
+	if err == nil {
+		text, err = yaml.JSONToYAML(text)
+	}
 	if err != nil {
 		return "", err
 	}

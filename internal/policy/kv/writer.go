@@ -130,7 +130,8 @@ func batch(changes []policy.Change) int {
 	size := 0
 	for i, c := range changes {
 		if c.Document != nil {
-			size += len(c.Document.Canonical)
+			text, _ := c.Document.Text() // op tells of a fault
+			size += len(text)
 		}
 		if i == maxOps || i > 0 && size > maxBytes {
 			return i
@@ -142,7 +143,11 @@ func batch(changes []policy.Change) int {
 func (w *Writer) op(c policy.Change) (*api.KVTxnOp, error) {
 	op := &api.KVTxnOp{Verb: api.KVDelete, Key: w.key(c.Key)}
 	if c.Document != nil {
-		op.Verb, op.Value = api.KVSet, c.Document.Canonical
+		text, err := c.Document.Text()
+		if err != nil {
+			return nil, err
+		}
+		op.Verb, op.Value = api.KVSet, text
 	}
 	switch c.Version {
 	case "":

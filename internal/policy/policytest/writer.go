@@ -73,4 +73,29 @@ func RunWriter(t *testing.T, w policy.Writer) {
 	if h := Held(t, w, first.Key); h.Version != "" {
 		t.Errorf("still there: %s", h.Text)
 	}
+	keepsLabels(t, w)
+}
+
+// keepsLabels checks that labels and annotations come back as they were written,
+// and that another one is a change.
+func keepsLabels(t *testing.T, w policy.Writer) {
+	c := Put(t, "labelled", 1, policy.Absent)
+	c.Document.Labels, c.Document.Annotations = map[string]string{"team": "shop"}, map[string]string{"example.com/note": "a: b"}
+	if err := w.Write(t.Context(), []policy.Change{c}); err != nil {
+		t.Fatal(err)
+	}
+	held := map[policy.Key]policy.Held{c.Key: Held(t, w, c.Key)}
+	p := policy.Decode("held", held[c.Key].Text)
+	if len(p.Documents) != 1 || p.Documents[0].Labels["team"] != "shop" || p.Documents[0].Annotations["example.com/note"] != "a: b" || p.Documents[0].Hash != c.Document.Hash {
+		t.Fatalf("held %s: %v", held[c.Key].Text, p.Refused)
+	}
+	if got := c.Result(held); got != policy.Unchanged {
+		t.Errorf("the same again is %s", got)
+	}
+	if p.Documents[0].Labels["team"] = "web"; (policy.Change{Key: c.Key, Document: p.Documents[0]}).Result(held) != policy.Configured {
+		t.Error("another label is no change")
+	}
+	if err := w.Write(t.Context(), []policy.Change{{Key: c.Key}}); err != nil {
+		t.Fatal(err)
+	}
 }
