@@ -25,7 +25,12 @@ func (a *app) openRollouts(cfg Config, kept *durable, shared sharedStore, messag
 	if err != nil || replica == "" {
 		replica = "local" // it only names us to people
 	}
+	var board store.Board // not of a nil store
+	if shared != nil {
+		board = shared
+	}
 	a.policies.rollouts = rollout.New(rollout.Config{
+		Board:  board,
 		Keeper: a.policies.keeper, Store: where, Lead: lead(kept, shared), Use: a.policies.take,
 		Fleet:    &understudy{view: a.view, xds: a.xds, cfg: messages, setup: compile.Config{RootNamespace: cfg.RootNamespace}},
 		Settings: cfg.rolloutSettings(), VoteTimeout: cfg.RolloutTimeout, Carrier: a.carrierName(), Replica: replica,

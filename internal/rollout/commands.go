@@ -20,6 +20,9 @@ func ask[T any](ctx context.Context, m *Manager, do func(*desk) (T, error)) (T, 
 	}
 	var none T
 	if !m.leads.Load() {
+		if name := m.leader(); name != "" {
+			return none, fmt.Errorf("%w: %s is", adminapi.ErrElsewhere, name)
+		}
 		return none, adminapi.ErrElsewhere
 	}
 	answer := make(chan reply, 1)

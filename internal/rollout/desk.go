@@ -57,8 +57,10 @@ func (m *Manager) reign(ctx context.Context, j journal.Journal) {
 	ended := make(chan error, 1)
 	go func() { ended <- coord.Run(ctx) }()
 	m.leads.Store(true)
+	m.tell(func(n *note) { n.Leads, n.Said = true, nil })
 	err = d.run(ended)
 	m.leads.Store(false)
+	m.tell(func(n *note) { n.Leads, n.Ask = false, nil })
 	stop()
 	d.carry.Wait()
 	if err == nil {

@@ -3,9 +3,9 @@ package rollout
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +16,7 @@ import (
 const (
 	pollsAtOnce = 64          // of proxies that are asked
 	pollAgain   = time.Second // after a proxy had no answer
+	maxRefusals = 5           // of one proxy that are kept
 )
 
 // election asks this replica's proxies: one of each build first, then the rest.
@@ -124,10 +125,10 @@ func (e *election) take(a answer) (again bool) {
 	p := &e.parties[a.at]
 	switch {
 	case len(a.vote.Refusals) > 0:
-		p.Vote, v.Answer, p.Text = txn.No, adminapi.VoteNo, a.vote.Refusals[0].Message
+		p.Vote, v.Answer, p.Text = txn.No, adminapi.VoteNo, shorten(a.vote.Refusals[0].Message)
 		v.Text = p.Text
-		for _, r := range a.vote.Refusals {
-			v.Refusals = append(v.Refusals, adminapi.BallotRefusal{Type: r.Type, Resource: r.Resource, Policies: r.Policies, Message: r.Message})
+		for _, r := range a.vote.Refusals[:min(len(a.vote.Refusals), maxRefusals)] {
+			v.Refusals = append(v.Refusals, adminapi.BallotRefusal{Type: r.Type, Resource: r.Resource, Policies: r.Policies, Message: shorten(r.Message)})
 		}
 	case a.vote.Yes:
 		p.Vote, v.Answer, p.Text = txn.Yes, adminapi.VoteYes, ""
@@ -197,30 +198,8 @@ func (e *election) count() (sum adminapi.VoteCount, listed []adminapi.ProxyVote)
 		sum.Builds = append(sum.Builds, *b)
 	}
 	slices.SortFunc(sum.Builds, func(a, b adminapi.BuildVotes) int { return cmp.Compare(a.Build, b.Build) })
-	slices.SortFunc(listed, func(a, b adminapi.ProxyVote) int {
-		return cmp.Or(cmp.Compare(weight(a), weight(b)), cmp.Compare(a.Proxy, b.Proxy))
-	})
+	sortVotes(listed)
 	return sum, listed[:min(len(listed), maxProxies)]
-}
-
-func weight(v adminapi.ProxyVote) int {
-	return slices.Index([]string{adminapi.VoteNo, adminapi.VoteAbstain, adminapi.VoteWaiting, adminapi.VoteYes}, v.Answer)
-}
-
-// refusals are the policies of what was refused, the first words, and who said no.
-func (e *election) refusals() (policies []string, words string, proxies []string) {
-	_, listed := e.count()
-	for _, v := range listed {
-		if v.Answer != adminapi.VoteNo {
-			continue
-		}
-		proxies = append(proxies, v.Proxy)
-		for _, r := range v.Refusals {
-			policies = append(policies, r.Policies...)
-			words = cmp.Or(words, fmt.Sprintf("%s: %s %s: %s", v.Proxy, r.Type, r.Resource, r.Message))
-		}
-	}
-	return policies, words, proxies
 }
 
 // names are the proxies that the candidate reaches.
@@ -228,4 +207,13 @@ func (e *election) names() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Sorted(maps.Keys(e.votes))
+}
+
+// shorten keeps the beginning of Envoy's words.
+func shorten(words string) string {
+	const most = 1000
+	if len(words) <= most {
+		return words
+	}
+	return strings.ToValidUTF8(words[:most], "") + "…"
 }

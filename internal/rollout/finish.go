@@ -20,6 +20,7 @@ func (d *desk) finish(o outcome) {
 	r := o.of
 	d.open = nil
 	d.m.open.Store(nil)
+	d.m.tell(func(n *note) { n.Ask = nil })
 	switch {
 	case o.view.Status() == txn.Heuristic:
 		d.mixed(r, o)
@@ -112,8 +113,8 @@ func (d *desk) rolledBack(r *running, o outcome) {
 	}
 	var policies, proxies []string
 	words := ""
-	if r.election != nil {
-		policies, words, proxies = r.election.refusals()
+	if r.tally != nil {
+		policies, words, proxies = r.tally.refusals()
 	}
 	var blamed []policy.Key
 	switch by := r.aborted.Load(); {

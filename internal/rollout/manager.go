@@ -27,13 +27,14 @@ const (
 	freezeLook = time.Second
 )
 
-// Config is what a Manager needs; every field but Observe, Changed and Log.
+// Config is what a Manager needs; every field but Board, Observe, Changed and Log.
 type Config struct {
 	Keeper *revision.Keeper
 	Store  store.Store // Keeper's: rollouts stand beside the revisions
 	// Lead calls do while this replica leads, with a journal of its own for each
 	// reign, until ctx ends.
 	Lead  func(ctx context.Context, do func(context.Context, journal.Journal))
+	Board store.Board // where replicas tell each other of rollouts; nil: there is no other
 	Fleet Fleet
 	Use   func(policy.Revision) // serves a revision from now on
 
@@ -64,6 +65,12 @@ type Manager struct {
 	waits    string          // for what, beside the open rollout
 	held     []status.Held
 	problems string
+	peers    map[string]note // other replicas, by name
+	heard    chan struct{}   // closed when they are others
+	own      note            // this one's
+
+	notes chan []byte   // for the board, the newest one
+	asked chan struct{} // holds one token while another replica has said something
 
 	leads atomic.Bool
 	open  atomic.Pointer[running] // for the participants
@@ -90,6 +97,7 @@ func New(cfg Config) *Manager {
 	return &Manager{
 		cfg: cfg, ledger: newLedger(cfg.Store, cfg.Observe),
 		reigns: make(chan reign), commands: make(chan func(*desk)), news: make(chan struct{}, 1),
+		heard: make(chan struct{}), notes: make(chan []byte, 1), asked: make(chan struct{}, 1),
 	}
 }
 
@@ -138,8 +146,12 @@ func (m *Manager) use(rev policy.Revision) {
 	}
 	m.mu.Lock()
 	m.inForce = rev
+	moved := m.own.InForce != rev.Hash
 	m.mu.Unlock()
 	m.cfg.Use(rev)
+	if moved {
+		m.tell(func(n *note) { n.InForce = rev.Hash })
+	}
 }
 
 // Run leads while it may and follows otherwise, until ctx ends.
@@ -156,22 +168,46 @@ func (m *Manager) Run(ctx context.Context) error {
 			}
 		})
 	})
+	if m.cfg.Board != nil {
+		leading.Go(func() { m.board(ctx) })
+	}
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
+	var answering *answering
+	defer func() { answering.end() }()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case r := <-m.reigns:
+			answering.end()
+			answering = nil
 			m.reign(r.ctx, r.journal)
 			close(r.done)
 			continue
 		case <-m.news:
 			m.follow(ctx, true)
+		case <-m.asked:
+			answering = m.answer(ctx, answering)
+			if m.elsewhere() {
+				m.follow(ctx, false)
+			}
 		case <-tick.C:
 			m.follow(ctx, false)
 		}
 	}
+}
+
+// elsewhere reports whether the leader serves another revision.
+func (m *Manager) elsewhere() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, n := range m.peers {
+		if n.Leads && n.InForce != m.inForce.Hash {
+			return true
+		}
+	}
+	return false
 }
 
 // follow serves what the leader put in force, and what faults the own carrier

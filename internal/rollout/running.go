@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,7 @@ const (
 	txKind     = "rollout"
 	partyStore = "revision"
 	partyFleet = "fleet/"
+	partyPeer  = "replica/"
 
 	// answerGrace is what the transaction has beyond the time for votes, so that
 	// the fleet's own word comes first.
@@ -39,7 +41,8 @@ type running struct {
 	blameless       bool // an undo: its documents are not at fault if it is refused
 
 	aborted  atomic.Pointer[string] // who, and why
-	election *election              // nil: nobody is asked
+	election *election              // of this replica's proxies; nil: nobody is asked
+	tally    *tally                 // of all replicas'
 }
 
 // outcome is how a transaction ended. Fault is why it never was one.
@@ -104,16 +107,19 @@ func (d *desk) transact(r *running) outcome {
 	parties := []txn.Party{{ID: partyStore}}
 	request := coordinator.Request{ID: txn.ID(r.id), Kind: txKind, Rule: txn.AllYes{}, Timeout: d.m.cfg.VoteTimeout + answerGrace}
 	if r.asks() {
-		ballots, err := d.m.cfg.Fleet.Stage(d.ctx, txID(r), r.base, r.candidate)
+		ballots, err := d.m.cfg.Fleet.Stage(d.ctx, txID(r.id), r.base, r.candidate)
 		if err != nil {
 			return outcome{fault: fmt.Errorf("stage the candidate: %w", err)}
 		}
-		r.election = newElection(ballots, r.settings.Quorum, d.m.cfg.VoteTimeout, d.m.cfg.Replica, d.voted(r))
+		r.tally = newTally(d.voted(r))
+		mine := func(sum adminapi.VoteCount, votes []adminapi.ProxyVote) { r.tally.put("", sum, votes) }
+		r.election = newElection(ballots, r.settings.Quorum, d.m.cfg.VoteTimeout, d.m.cfg.Replica, mine)
 		sum, votes := r.election.count()
-		d.voted(r)(sum, votes)
+		mine(sum, votes)
 		if sum.Voters > 0 {
 			parties = append(parties, txn.Party{ID: partyFleet + d.m.cfg.Replica, Stage: 1})
 		}
+		parties = append(parties, d.m.peerParties()...)
 	}
 	if r.settings.Mode == adminapi.ModeHold && r.asks() {
 		request.Hold, request.Timeout = true, holdAtMost
@@ -182,16 +188,17 @@ func reason(r *running, s txn.State) string {
 	case r.election == nil:
 		return s.Reason
 	}
-	sum, _ := r.election.count()
+	sum, _ := r.tally.sum()
 	if sum.Voters == 0 {
 		return "no voters: it reaches no connected proxy"
 	}
+	var words []string
 	for _, p := range s.Parties {
 		if p.Stage == 1 && p.Text != "" {
-			return p.Text
+			words = append(words, p.Text)
 		}
 	}
-	return s.Reason
+	return strings.Join(words, "; ")
 }
 
 // voted keeps what the proxies have said so far.
@@ -218,10 +225,10 @@ func hasVote(votes []adminapi.ProxyVote, v adminapi.ProxyVote) bool {
 }
 
 // txID names ballots: letters, digits and "-" of the rollout's id.
-func txID(r *running) string {
+func txID(id string) string {
 	out := make([]byte, 0, 32)
-	for i := 0; i < len(r.id) && len(out) < cap(out); i++ {
-		c := r.id[i]
+	for i := 0; i < len(id) && len(out) < cap(out); i++ {
+		c := id[i]
 		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
 			out = append(out, c)
 		} else {
@@ -239,6 +246,9 @@ func (m *Manager) participant(tx txn.Tx, p txn.Party) coordinator.Participant {
 	}
 	if p.ID == partyStore {
 		return &storeParty{m: m, of: r}
+	}
+	if name, ok := strings.CutPrefix(p.ID, partyPeer); ok {
+		return peerParty{m, r, name}
 	}
 	return fleetParty{r}
 }

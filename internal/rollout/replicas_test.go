@@ -1,0 +1,121 @@
+package rollout_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/rollout"
+	"meshlite.dev/internal/txn/journal"
+)
+
+// replicas runs a test over servers that share a store, the first of which leads.
+func replicas(t *testing.T, n int, test func(all []*world)) {
+	synctest.Test(t, func(t *testing.T) {
+		first := newWorld(t, 0, nil)
+		var all []*world
+		for i := range n {
+			w := newWorld(t, 3, nil)
+			w.store, w.journal = first.store, first.journal
+			name := string(rune('a' + i))
+			for k := range w.fleet.voters {
+				w.fleet.voters[k].ID = name + "-" + w.fleet.voters[k].ID
+			}
+			w.cfg = func(c *rollout.Config) {
+				c.Store, c.Board, c.Replica = w.store, w.store, name
+				c.Lead = func(ctx context.Context, do func(context.Context, journal.Journal)) {
+					w.store.Hold(ctx, "rollouts", func(ctx context.Context) { do(ctx, w.journal.Open()) })
+				}
+			}
+			all = append(all, w)
+			w.start()
+			w.settle(time.Millisecond)
+		}
+		test(all)
+		for _, w := range all {
+			if w.stop != nil {
+				w.stop()
+			}
+		}
+	})
+}
+
+// propose hands the same to all, as a shared carrier does.
+func propose(all []*world, docs ...string) {
+	for _, w := range all {
+		w.m.Propose(holding(docs...))
+	}
+	all[0].settle(2 * time.Second)
+}
+
+func TestEveryReplicasProxiesVote(t *testing.T) {
+	replicas(t, 3, func(all []*world) {
+		propose(all, doc("a", 1))
+		propose(all, doc("a", 2))
+		for _, w := range all {
+			w.expect("a@2=2", adminapi.Committed, "")
+			if r := w.newest(); r.Votes.Yes != 9 || r.Votes.Voters != 9 {
+				w.t.Errorf("%+v", r.Votes)
+			}
+		}
+		all[2].fleet.set(func(f *fleet) { f.refuses = refusing("a", 7) }) // of the leader's none does
+		propose(all, doc("a", 7), doc("b", 1))
+		for _, w := range all {
+			if got := w.inForce(); got != "a@2=2 b@1=1" {
+				w.t.Errorf("serves %s", got)
+			}
+			for _, text := range w.used {
+				if strings.Contains(text, "=7") {
+					w.t.Errorf("it served %s", text)
+				}
+			}
+			all := w.all()
+			if refused := all.Items[1]; refused.State != adminapi.RolledBack || !strings.Contains(refused.Reason, "c-envoy-") || len(all.Pinned) != 1 {
+				w.t.Errorf("%+v, pinned %+v", refused, all.Pinned)
+			}
+			if held := w.m.Held(); len(held) != 1 || !held[0].Refused {
+				w.t.Errorf("held: %+v", held)
+			}
+		}
+	})
+}
+
+// TestTheNextLeaderEndsIt: the leader dies while its proxies vote; the other
+// replica rolls that back and begins anew, with its own proxies alone.
+func TestTheNextLeaderEndsIt(t *testing.T) {
+	replicas(t, 2, func(all []*world) {
+		propose(all, doc("a", 1))
+		all[0].fleet.set(func(f *fleet) { f.silent["a-envoy-0"] = true })
+		propose(all, doc("a", 2))
+		all[0].expect("a@1=1", adminapi.Pending, adminapi.PhaseVoting)
+		all[0].stop()
+		all[0].stop = nil
+		all[1].settle(20 * time.Second)
+		all[1].expect("a@2=2", adminapi.Committed, "")
+		items := all[1].all().Items
+		if items[0].Votes.Yes != 3 || items[1].State != adminapi.RolledBack || items[1].Open() {
+			all[1].t.Errorf("%+v\n%+v", items[0], items[1])
+		}
+	})
+}
+
+// TestAReplicaThatGoesMidwayIsWaitedForNoLonger: its silence rolls back, and the
+// next try does without it.
+func TestAReplicaThatGoesMidwayIsWaitedForNoLonger(t *testing.T) {
+	replicas(t, 2, func(all []*world) {
+		propose(all, doc("a", 1))
+		all[1].fleet.set(func(f *fleet) { f.silent["b-envoy-0"] = true })
+		propose(all, doc("a", 2))
+		all[1].stop()
+		all[1].stop = nil
+		all[0].settle(time.Second)
+		if r := all[0].newest(); r.State != adminapi.RolledBack || !strings.Contains(r.Reason, "gone") || r.Blamed != nil {
+			all[0].t.Errorf("%+v", r)
+		}
+		all[0].settle(10 * time.Second)
+		all[0].expect("a@2=2", adminapi.Committed, "")
+	})
+}
