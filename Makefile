@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 GO ?= go
 BIN := bin
 TOOLS := .tools/bin
-E2E_TOOLS := envoy envoy-1.37 consul etcd kube-apiserver kubectl rabbitmq-server
+E2E_TOOLS := envoy envoy-1.37 consul etcd kube-apiserver kubectl python-pika rabbitmq-server
 FUZZTIME ?= 20s
 SOAK ?= 20
 # Go files of the project: tools and work folders under .tools stand apart.

