@@ -2,6 +2,8 @@ package ctl
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -42,6 +44,36 @@ func TestABarFitsTheTerminal(t *testing.T) {
 		if got != tc.want {
 			t.Errorf("width %d:\n got %q\nwant %q", tc.width, got, tc.want)
 		}
+	}
+}
+
+// A stream that breaks is asked for again, as of a server that restarts; one
+// that was never there is an error.
+func TestAFollowedRolloutOutlivesItsServer(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		switch {
+		case r.URL.Path != "/v1/rollouts/r1/watch":
+			http.NotFound(w, r)
+		case asked == 1:
+			_, _ = w.Write([]byte(`{"id": "r1", "state": "PENDING", "phase": "voting"}` + "\n\n"))
+		default:
+			_, _ = w.Write([]byte(`{"id": "r1", "state": "COMMITTED"}` + "\n"))
+		}
+	}))
+	defer server.Close()
+	var out, told bytes.Buffer
+	s := &session{IO: IO{Out: &out, Err: &told, Getenv: func(string) (string, bool) { return "", false }}, timeout: time.Minute, output: "json"}
+	s.server = server.URL
+	if err := s.follow(t.Context(), &adminapi.Rollout{ID: "r1"}, "", time.Minute); err != nil || asked != 2 {
+		t.Errorf("%v after %d questions", err, asked)
+	}
+	if !strings.Contains(told.String(), "asking again") || strings.Count(out.String(), "\n") != 2 {
+		t.Errorf("said %q and %q", told.String(), out.String())
+	}
+	if err := s.follow(t.Context(), &adminapi.Rollout{ID: "r2"}, "", time.Minute); err == nil {
+		t.Error("a rollout that is not there is followed")
 	}
 }
 
