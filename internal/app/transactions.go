@@ -86,13 +86,7 @@ func (t *transactions) unsettled() metrics.Transactions {
 	if c == nil {
 		return out
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	views, err := c.List(ctx)
-	if err != nil {
-		return out // it is about to stop, or has not read its journal
-	}
-	for _, v := range views {
+	for _, v := range c.Seen() {
 		if owed, refused := v.Unsettled(); v.Outcome != txn.Undecided && owed+refused == 0 {
 			continue
 		}

@@ -163,7 +163,7 @@ func (w *world) propose(docs ...string) {
 }
 
 func (w *world) settle(d time.Duration) {
-	time.Sleep(d) // of the bubble's clock
+	<-time.After(d) // the bubble's clock
 	synctest.Wait()
 }
 

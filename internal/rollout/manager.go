@@ -182,7 +182,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		case r := <-m.reigns:
 			answering.end()
 			answering = nil
-			m.reign(r.ctx, r.journal)
+			m.reign(r.ctx, r.journal) //nolint:contextcheck // a reign ends with the lock, which ends with ctx
 			close(r.done)
 			continue
 		case <-m.news:

@@ -74,7 +74,9 @@ func TestTheFleetVotes(t *testing.T) {
 	l.StartServer()
 	fleet := l.Sidecars("web", 4)
 	odd := l.NewSidecar("web", "web-odd")
-	odd.EditBootstrap(func(text string) string { return strings.Replace(text, "max_program_size.error_level: 32768", "max_program_size.error_level: 100", 1) })
+	odd.EditBootstrap(func(text string) string {
+		return strings.Replace(text, "max_program_size.error_level: 32768", "max_program_size.error_level: 100", 1)
+	})
 	odd.Start()
 	odd.WaitReady(20 * time.Second)
 	fleet = append(fleet, odd)

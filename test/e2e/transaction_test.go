@@ -310,8 +310,11 @@ func (s *shop) agrees(c *http.Client, answers *told) error {
 	}
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
 		status, tx, err := inquire(c, id)
-		if err != nil || status != http.StatusOK {
-			return fmt.Errorf("inquiry about %s: %d, %v", id, status, err)
+		if err != nil {
+			return fmt.Errorf("inquiry about %s: %w", id, err)
+		}
+		if status != http.StatusOK {
+			return fmt.Errorf("inquiry about %s: %d", id, status)
 		}
 		want := map[txn.Status]string{txn.Committed: "committed", txn.RolledBack: "rolled back"}[tx.Status]
 		if len(byID[id]) != 1 || !byID[id][want] {

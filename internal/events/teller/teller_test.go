@@ -152,7 +152,7 @@ func run(t *testing.T, b *box, s *mem.Store, w *world, replica string) (x *telle
 
 // pass lets time go by until everything waits.
 func pass(d time.Duration) {
-	time.Sleep(d) // of the bubble
+	<-time.After(d) // the bubble's clock
 	synctest.Wait()
 }
 

@@ -18,7 +18,8 @@ func meshUID(ctx context.Context, s store.Store) (string, error) {
 		e, err := s.Get(ctx, uidKey)
 		if err == nil {
 			var uid string
-			return uid, json.Unmarshal(e.Value, &uid)
+			err = json.Unmarshal(e.Value, &uid)
+			return uid, err
 		}
 		if !errors.Is(err, store.ErrNotFound) {
 			return "", err

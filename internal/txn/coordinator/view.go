@@ -115,6 +115,12 @@ func (c *Coordinator) List(ctx context.Context) ([]View, error) {
 	if err := c.readable(ctx); err != nil {
 		return nil, fmt.Errorf("list transactions: %w", err)
 	}
+	return c.Seen(), nil
+}
+
+// Seen is what List would return now, without waiting for the journal: nothing
+// before it was read, and after the end what was seen last.
+func (c *Coordinator) Seen() []View {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	out := make([]View, 0, len(c.seen))
@@ -124,7 +130,7 @@ func (c *Coordinator) List(ctx context.Context) ([]View, error) {
 	slices.SortFunc(out, func(a, b View) int {
 		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID))
 	})
-	return out, nil
+	return out
 }
 
 // Await waits until a transaction is as until wants it, and returns it. It looks at
