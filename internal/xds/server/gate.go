@@ -64,6 +64,14 @@ func (st *stream) openGate(name string) {
 	}
 }
 
+// comesAgain reports whether a cluster is under way that went meanwhile and is new
+// once more. The gate is then the later one's, and earlier answers say nothing of it.
+func (st *stream) comesAgain(name string) bool {
+	return slices.ContainsFunc(st.inflight, func(rec *sent) bool {
+		return rec.kind == cache.CDS && slices.ContainsFunc(rec.items, func(s sentItem) bool { return s.item.Name == name && s.prev.id == "" })
+	})
+}
+
 // blocked says what a resource has to wait for; "" when nothing.
 func (p *plan) blocked(k cache.Kind, i *cache.Item) (waits string) {
 	for _, ref := range i.Refs {

@@ -125,6 +125,41 @@ func TestP6RouteWaitsForItsCluster(t *testing.T) {
 }
 
 // The gate opens as soon as any Envoy of the build has accepted the cluster.
+// P6: a cluster that went and came back while nothing was answered has a gate of
+// its own. The answer to the first says nothing of the second, which is refused.
+func TestTheAnswerToAnEarlierClusterOpensNoGate(t *testing.T) {
+	for name, first := range map[string]func(*hand, *discoveryv3.DeltaDiscoveryResponse){
+		"accepted": (*hand).ack,
+		"refused":  func(h *hand, x *discoveryv3.DeltaDiscoveryResponse) { h.nack(x, "Error adding/updating cluster(s) stock: bad") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, nil, two(), func(t *testing.T, r *rig) {
+				h := newHand(t, r, "orders", "pay", "stock")
+				h.keep = func(x *discoveryv3.DeltaDiscoveryResponse) bool { return x.GetTypeUrl() == resource.ClusterType }
+				again := xdstest.Service("stock", 8001)
+				again.Resources[0] = xdstest.Cluster("stock", 7*time.Second)
+				for _, set := range []resource.Set{xdstest.Service("stock", 8001), {Service: "stock"}, again} {
+					r.store.Apply([]resource.Set{set})
+					h.settle()
+				}
+				if len(h.kept) != 3 {
+					t.Fatalf("%d responses of clusters, want +stock, -stock and +stock", len(h.kept))
+				}
+				first(h, h.kept[0])
+				h.ack(h.kept[1])
+				if got := h.settle(); got != nil {
+					t.Errorf("after the answer to the first: %v", got)
+				}
+				h.ack(h.kept[2])
+				want := []string{"SRDS +stock", "SRDS +stock.mesh", "SRDS +stock.service.consul", "RDS +stock"}
+				if diff := cmp.Diff(want, h.settle()); diff != "" {
+					t.Errorf("after its own (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
 func TestGateOpensByAnothersProof(t *testing.T) {
 	bubble(t, nil, two(), func(t *testing.T, r *rig) {
 		h := newHand(t, r, "orders", "pay")

@@ -86,7 +86,7 @@ func (st *stream) acked(rec *sent) {
 	for _, s := range rec.items {
 		st.prove(s.item)
 		st.proxy.accept(rec.kind, s.item, st.wanted(rec.kind, s.item.Name))
-		if rec.kind == cache.CDS {
+		if _, gated := st.gates[s.item.Name]; gated && rec.kind == cache.CDS && !st.comesAgain(s.item.Name) {
 			st.openGate(s.item.Name)
 		}
 		if s.item.At.After(newest) {

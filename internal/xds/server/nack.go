@@ -62,6 +62,7 @@ func (st *stream) together(rec *sent) {
 // false when something newer is under way already.
 func (st *stream) undo(k cache.Kind, s sentItem) (last bool) {
 	name := s.item.Name
+	first := k == cache.CDS && s.prev.id == "" && !st.comesAgain(name) // the gate is its own
 	var next *cache.Item // newer, under way: its answer decides
 	for _, later := range st.inflight {
 		for i := range later.items {
@@ -74,7 +75,7 @@ func (st *stream) undo(k cache.Kind, s sentItem) (last bool) {
 			next = later.items[i].item
 		}
 	}
-	if k == cache.CDS && s.prev.id == "" {
+	if first {
 		st.openGate(name)
 		if next != nil { // now it is the first of its name
 			st.gate(next)
