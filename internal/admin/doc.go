@@ -30,6 +30,7 @@
 //	GET  /v1/watch                     changes as they happen, JSON lines (?service=)
 //	GET  /v1/events                    domain events, JSON lines (?type= ?service= ?since= ?after= ?last= ?follow=)
 //	POST /v1/events                    publish some
+//	POST /v1/events/replay             publish a part of the log to the broker again
 //	GET  /v1/prometheus/targets        the sidecars, for http_sd
 //	GET  /healthz /readyz /metrics     never behind the token
 //	GET  /debug/{catalog,model,ledger} each stage as JSON; /debug/snapshot/{id}

@@ -27,6 +27,9 @@ type Events interface {
 	News() <-chan struct{}
 	// Publish keeps events durably and returns them with their places.
 	Publish(ctx context.Context, all []events.Event) ([]events.Event, error)
+	// Republish sends events of the log to the broker again and returns how many
+	// it has; ErrNoBroker where there is none.
+	Republish(ctx context.Context, all []events.Record) (int, error)
 }
 
 // eventPage is how many events are read from the log at once.
@@ -44,6 +47,7 @@ func (a *api) eventPages(mux *http.ServeMux) {
 	}
 	mux.Handle("GET /v1/events", a.guarded(get(http.HandlerFunc(a.tailEvents))))
 	mux.Handle("POST /v1/events", a.guarded(post(a.audited(events.MaxEvent, a.publishEvents))))
+	mux.Handle("/v1/events/replay", a.guarded(post(a.audited(maxBody, a.replayEvents))))
 	mux.Handle("/v1/events", a.guarded(method(nil, http.MethodGet, http.MethodPost)))
 }
 

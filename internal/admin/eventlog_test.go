@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"meshlite.dev/internal/admin"
+	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/events"
 )
 
@@ -24,6 +25,8 @@ type eventLog struct {
 	log   []events.Record
 	news  chan struct{}
 	fault error
+	again []uint64 // republished
+	lost  error    // the broker, after one event
 }
 
 func newEventLog(first uint64) *eventLog { return &eventLog{first: first, news: make(chan struct{})} }
@@ -81,6 +84,18 @@ func (l *eventLog) Publish(_ context.Context, all []events.Event) ([]events.Even
 	close(l.news)
 	l.news = make(chan struct{})
 	return all, nil
+}
+
+func (l *eventLog) Republish(_ context.Context, all []events.Record) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost != nil {
+		return min(1, len(all)), l.lost
+	}
+	for _, rec := range all {
+		l.again = append(l.again, rec.Sequence)
+	}
+	return len(all), nil
 }
 
 func (l *eventLog) add(t *testing.T, typ, subject, data string) {
@@ -202,6 +217,53 @@ func TestEventsArePublished(t *testing.T) {
 	l.fault = errors.New("no space left on device")
 	if w := ask(h, "POST", "/v1/events", `{"type":"a"}`); w.Code != 503 || !strings.Contains(w.Body.String(), "no space left") {
 		t.Errorf("a full disk: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestAPartOfTheLogIsPublishedAgain(t *testing.T) {
+	l := newEventLog(101)
+	for i := range 12_000 {
+		l.add(t, []string{"order.created", "noise.made"}[i%2], "", `1`)
+	}
+	h := withEvents(t, l)
+	replay := func(body string) (out adminapi.ReplayResponse) {
+		t.Helper()
+		w := ask(h, "POST", "/v1/events/replay", body)
+		if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != 200 {
+			t.Fatalf("%s: %d %s", body, w.Code, w.Body)
+		}
+		return out
+	}
+	if out := replay(`{"after": 200, "until": 210, "type": "order.*"}`); out != (adminapi.ReplayResponse{Published: 5, Next: 210, Until: 210, Done: true}) || !slices.Equal(l.again, []uint64{201, 203, 205, 207, 209}) {
+		t.Errorf("%+v %v", out, l.again)
+	}
+	if out := replay(`{"after": 12090}`); out.Published != 10 || !out.Done || out.Until != 12_100 {
+		t.Errorf("the end: %+v", out)
+	}
+	if out := replay(`{"since": "2026-11-24T15:21:40Z"}`); out.Published != 1 || !out.Done { // the last one was received then
+		t.Errorf("since: %+v", out)
+	}
+	l.again = nil
+	for out, parts := (adminapi.ReplayResponse{}), 0; !out.Done; parts++ {
+		if out = replay(fmt.Sprintf(`{"after": %d, "until": %d}`, out.Next, out.Until)); parts > 3 {
+			t.Fatalf("it does not end: %+v", out)
+		}
+	}
+	if len(l.again) != 12_000 || !slices.IsSorted(l.again) {
+		t.Errorf("%d published again", len(l.again))
+	}
+	for body, want := range map[string]string{`{"type": "a..b"}`: "no pattern", `{"since": "soon"}`: "since", `{"from": 1}`: "unknown field"} {
+		if w := ask(h, "POST", "/v1/events/replay", body); w.Code != 400 || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d %s", body, w.Code, w.Body)
+		}
+	}
+	l.lost = errors.New("the broker ended the connection")
+	if w := ask(h, "POST", "/v1/events/replay", `{}`); w.Code != 503 || !strings.Contains(w.Body.String(), "after 1 event") {
+		t.Errorf("a broker that dies: %d %s", w.Code, w.Body)
+	}
+	l.lost = admin.ErrNoBroker
+	if w := ask(h, "POST", "/v1/events/replay", `{}`); w.Code != 501 {
+		t.Errorf("no broker: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -215,3 +215,11 @@ func (l eventLog) Publish(_ context.Context, all []events.Event) ([]events.Event
 	}
 	return kept, err
 }
+
+// Republish implements admin.Events.
+func (l eventLog) Republish(ctx context.Context, all []events.Record) (int, error) {
+	if l.relay == nil {
+		return 0, admin.ErrNoBroker
+	}
+	return l.relay.Republish(ctx, all)
+}

@@ -242,6 +242,10 @@ func TestWhatIsWrongWithABrokerIsTold(t *testing.T) {
 	r.Ctl("eval", "vm_memory_monitor:set_vm_memory_high_watermark(0.4).")
 	sub.next(t, events.ServiceRegistered)
 	checked(t, s, "ok", "published")
+	if out := l.Meshctl("events", "replay", "--after", "0", "--type", "mesh.service.*"); out.Code != 0 {
+		t.Errorf("replay: %+v", out)
+	}
+	sub.next(t, events.ServiceRegistered)
 }
 
 // TestABrokerThatDiesOnlyDelays: killed and started again while 200 events a second

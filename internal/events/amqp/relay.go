@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -96,6 +97,27 @@ func (r *Relay) Run(ctx context.Context) error {
 		}
 		pause = min(2*pause, longestPause)
 	}
+}
+
+// Republish sends events again, over a connection of its own, and returns how
+// many the broker confirmed, from the first on.
+func (r *Relay) Republish(ctx context.Context, all []events.Record) (confirmed int, err error) {
+	if len(all) == 0 {
+		return 0, nil
+	}
+	s, err := r.dial(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	for part := range slices.Chunk(all, window) {
+		n, err := s.Publish(ctx, part)
+		confirmed += n
+		if err != nil {
+			return confirmed, err
+		}
+	}
+	return confirmed, nil
 }
 
 // session publishes over one connection until it ends.

@@ -170,6 +170,30 @@ func TestWhatIsNotConfirmedIsSentAgain(t *testing.T) {
 	})
 }
 
+func TestAReplayLeavesTheMarkAlone(t *testing.T) {
+	q, b := newQueue(), &broker{}
+	q.add(1000)
+	r := New(q, b.dial, nil)
+	all, err := q.Read(0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.Republish(t.Context(), all); n != 1000 || err != nil || len(b.got) != 1000 || !slices.IsSorted(b.got) || q.Published() != 0 {
+		t.Errorf("%d, %v; %d marked", n, err, q.Published())
+	}
+	b.script = []answer{{confirmed: window}, {3, errors.New("closed")}}
+	if n, err := r.Republish(t.Context(), all); n != window+3 || err == nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if n, err := r.Republish(t.Context(), nil); n != 0 || err != nil || b.dials != 2 {
+		t.Errorf("nothing: %d, %v, %d connections", n, err, b.dials)
+	}
+	b.set(errors.New("connection refused"))
+	if _, err := r.Republish(t.Context(), all); err == nil {
+		t.Error("no broker, and no error")
+	}
+}
+
 func TestABrokerThatIsAwayOnlyDelays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, b := newQueue(), &broker{away: errors.New("connection refused")}
