@@ -98,16 +98,22 @@ func (s *shop) state(id, service string) string {
 // coordinated starts an xds-server that coordinates, through a sidecar of its own,
 // and a client's sidecar.
 func coordinated(l *lab.Lab, flags ...string) (*lab.Server, *lab.Sidecar) {
+	s, _ := startCoordinator(l, "coordinator-1", flags...)
+	return s, l.Sidecar("client")
+}
+
+// startCoordinator is coordinated without the client; app is where it takes
+// transactions.
+func startCoordinator(l *lab.Lab, id string, flags ...string) (s *lab.Server, app string) {
 	own := lab.FreePort(l)
-	s := l.NewServer(append([]string{
-		"--roles", "xds,admin,transactions", "--app-addr", fmt.Sprint("127.0.0.1:", lab.FreePort(l)), "--app-proxy", fmt.Sprint("http://127.0.0.1:", own),
+	app = fmt.Sprint("127.0.0.1:", lab.FreePort(l))
+	s = l.StartServer(append([]string{
+		"--roles", "xds,admin,transactions", "--app-addr", app, "--app-proxy", fmt.Sprint("http://127.0.0.1:", own),
 	}, flags...)...)
-	s.Start()
-	s.WaitReady(20 * time.Second)
-	c := l.NewSidecar("coordinator", "coordinator-1", "--outbound-port", strconv.Itoa(own))
+	c := l.NewSidecar("coordinator", id, "--outbound-port", strconv.Itoa(own))
 	c.Start()
 	c.WaitReady(20 * time.Second)
-	return s, l.Sidecar("client")
+	return s, app
 }
 
 func order(id, timeout string, services ...string) []byte {
@@ -129,6 +135,18 @@ func transact(c *http.Client, raw []byte, header ...string) (int, web.Transactio
 		req.Header.Set(header[i], header[i+1])
 	}
 	return ask(c, req)
+}
+
+// taken waits until somebody coordinates.
+func taken(t *testing.T, client *lab.Sidecar, limit time.Duration) {
+	t.Helper()
+	lab.Until(t, limit, "transactions are taken", func() error {
+		status, _, err := inquire(client.Client(), "none")
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("%d", status)
+		}
+		return err
+	})
 }
 
 func inquire(c *http.Client, id string) (int, web.Transaction, error) {
@@ -161,13 +179,7 @@ func TestTransactionsThroughTheMesh(t *testing.T) {
 	s := newShop(t, l, "order", "stock", "payment")
 	l.Registry.Register(lab.Instance{ID: "plain-1", Name: "plain", Address: "127.0.0.1", Port: 9})
 	_, client := coordinated(l)
-	lab.Until(t, 15*time.Second, "transactions are taken", func() error {
-		status, _, err := inquire(client.Client(), "none")
-		if err == nil && status != http.StatusOK {
-			err = fmt.Errorf("%d", status)
-		}
-		return err
-	})
+	taken(t, client, 15*time.Second)
 	for _, tt := range []struct {
 		name    string
 		trouble func(service, id, op string) int
@@ -229,27 +241,11 @@ func TestTransactionsOutliveTheirCoordinator(t *testing.T) {
 	l := lab.New(t)
 	services := []string{"order", "stock", "payment"}
 	s := newShop(t, l, services...)
-	s.trouble = func(_, id, op string) int {
-		switch n := rand.IntN(20); {
-		case n == 0 && op == "prepare" && strings.HasSuffix(id, "7"):
-			return http.StatusConflict
-		case n == 1:
-			return http.StatusInternalServerError
-		case n == 2:
-			return http.StatusTooEarly
-		}
-		return 0
-	}
+	s.trouble = atRandom
 	server, client := coordinated(l)
 	answers := &told{by: map[string]txn.Status{}}
 	for kill := range kills {
-		lab.Until(t, 20*time.Second, "transactions are taken", func() error {
-			status, _, err := inquire(client.Client(), "none")
-			if err == nil && status != http.StatusOK {
-				err = fmt.Errorf("%d", status)
-			}
-			return err
-		})
+		taken(t, client, 20*time.Second)
 		var crew sync.WaitGroup
 		for i := range each {
 			id := fmt.Sprintf("t-%d-%d", kill, i)
@@ -276,6 +272,72 @@ func TestTransactionsOutliveTheirCoordinator(t *testing.T) {
 	t.Logf("%d transactions, %d kills, %d answered COMMITTED; all resolved %s after the last restart", kills*each, kills, committed, time.Since(begin).Round(time.Millisecond))
 	if committed == 0 {
 		t.Error("no transaction was committed")
+	}
+	if len(s.faults) > 0 {
+		t.Errorf("%d faults, such as %s", len(s.faults), s.faults[0])
+	}
+}
+
+// atRandom is trouble now and then.
+func atRandom(_, id, op string) int {
+	switch n := rand.IntN(20); {
+	case n == 0 && op == "prepare" && strings.HasSuffix(id, "7"):
+		return http.StatusConflict
+	case n == 1:
+		return http.StatusInternalServerError
+	case n == 2:
+		return http.StatusTooEarly
+	}
+	return 0
+}
+
+// TestReplicasTakeTurnsToCoordinate: with the journal in Consul one of two servers
+// coordinates and the other says so; killed with many under way, the other takes over
+// and brings each of them to the end that the journal says.
+func TestReplicasTakeTurnsToCoordinate(t *testing.T) {
+	t.Parallel()
+	const each = 200
+	l := lab.New(t)
+	l.UseConsul(l.DataFolder()...)
+	services := []string{"order", "stock", "payment"}
+	s := newShop(t, l, services...)
+	s.trouble = atRandom
+	first, _ := startCoordinator(l, "coordinator-1", "--store", "consul")
+	_, app := startCoordinator(l, "coordinator-2", "--store", "consul", "--state-dir", t.TempDir())
+	client := l.Sidecar("client") // of the second, and led to the first
+	taken(t, client, 20*time.Second)
+	if resp, err := http.Get("http://" + app + web.Path + "/none"); err != nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("the replica that does not coordinate answers %+v, %v", resp, err)
+	} else {
+		resp.Body.Close()
+	}
+	answers := &told{by: map[string]txn.Status{}}
+	var crew sync.WaitGroup
+	for i := range each {
+		id := fmt.Sprintf("t-%d", i)
+		crew.Go(func() {
+			if status, tx, err := transact(client.Client(), order(id, "5s", services...)); err == nil && status < 500 {
+				answers.note(id, tx.Status)
+			}
+		})
+	}
+	lab.Until(t, 10*time.Second, "some have ended", func() error {
+		answers.mu.Lock()
+		defer answers.mu.Unlock()
+		if n := len(answers.by); n < each/10 {
+			return fmt.Errorf("%d answers", n)
+		}
+		return nil
+	})
+	first.Kill()
+	begin := time.Now()
+	crew.Wait()
+	taken(t, client, 60*time.Second)
+	t.Logf("%d of %d were answered before the kill; the other server took over after %s", len(answers.by), each, time.Since(begin).Round(100*time.Millisecond))
+	lab.Until(t, 60*time.Second, "every transaction has ended everywhere", func() error { return s.agrees(client.Client(), answers) })
+	t.Logf("all resolved %s after the kill", time.Since(begin).Round(100*time.Millisecond))
+	if status, tx, err := transact(client.Client(), order("after", "5s", services...)); err != nil || status != http.StatusOK {
+		t.Errorf("a transaction at the other server: %d %+v, %v", status, tx, err)
 	}
 	if len(s.faults) > 0 {
 		t.Errorf("%d faults, such as %s", len(s.faults), s.faults[0])
