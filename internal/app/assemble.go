@@ -37,17 +37,18 @@ import (
 
 // app is every part, built and not yet running.
 type app struct {
-	catalog  catalog.Source
-	want     func(services []string) (awaited []string) // of other datacenters, as policies name them
-	policies *policies
-	inbox    *inbox
-	builder  *builder
-	lastGood *lastGood
-	xds      *xdsRole
-	status   *report.Reporter
-	freezer  *freezer
-	events   *eventRole // nil: off
-	homes    *homes
+	catalog    catalog.Source
+	want       func(services []string) (awaited []string) // of other datacenters, as policies name them
+	policies   *policies
+	understudy *understudy
+	inbox      *inbox
+	builder    *builder
+	lastGood   *lastGood
+	xds        *xdsRole
+	status     *report.Reporter
+	freezer    *freezer
+	events     *eventRole // nil: off
+	homes      *homes
 	// Nil without its role.
 	transactions *transactions
 	latch        *readiness.Latch

@@ -47,6 +47,8 @@ type Config struct {
 	Quorum         int                // quorum: percent of the proxies beyond one of each build
 	MaxFailed      adminapi.MaxFailed // max-failed: proxies that may refuse after the commit
 	ConfirmTimeout time.Duration      // confirm-timeout: 0 wants no confirmation
+	Canary         string             // canary: a share or a label of the proxies that serve a change first; empty is none
+	Bake           time.Duration      // bake: how long these do
 
 	XDSAddr        string // xds-addr
 	AdminAddr      string // admin-addr
@@ -87,6 +89,7 @@ func Default() Config {
 		PolicySource: "dir", PolicyQuiet: 2 * time.Second, RootNamespace: "default",
 		Rollout: adminapi.ModeAuto, RolloutTimeout: 15 * time.Second,
 		Quorum: adminapi.DefaultRolloutSettings().Quorum, MaxFailed: adminapi.DefaultRolloutSettings().MaxFailed,
+		Bake:    time.Duration(adminapi.DefaultRolloutSettings().Bake),
 		XDSAddr: "127.0.0.1:18000", AdminAddr: "127.0.0.1:18001", AppAddr: "127.0.0.1:18002", AppProxy: "http://127.0.0.1:15001",
 		StateDir: "./state", Roles: []string{"xds", "admin"},
 		Egress: resource.Deny, Events: EventsLocal, LogFormat: "text", LogLevel: "info",

@@ -29,6 +29,7 @@ func (a *app) onRevision(r policy.Revision) {
 
 // tell passes a published change on to those who watch.
 func (a *app) tell(before, next admin.State) {
+	a.understudy.follow(next.Snapshot)
 	a.hub.Publish(admin.Changes(before, next)...)
 	if restated(before, next) {
 		a.status.Documents()

@@ -25,6 +25,7 @@ func (a *app) openRollouts(cfg Config, kept *durable, shared sharedStore, messag
 	if err != nil || replica == "" {
 		replica = "local" // it only names us to people
 	}
+	a.understudy = &understudy{view: a.view, xds: a.xds, cfg: messages, setup: compile.Config{RootNamespace: cfg.RootNamespace}}
 	var board store.Board // not of a nil store
 	if shared != nil {
 		board = shared
@@ -32,7 +33,7 @@ func (a *app) openRollouts(cfg Config, kept *durable, shared sharedStore, messag
 	a.policies.rollouts = rollout.New(rollout.Config{
 		Board:  board,
 		Keeper: a.policies.keeper, Store: where, Lead: lead(kept, shared), Use: a.policies.take,
-		Fleet:    &understudy{view: a.view, xds: a.xds, cfg: messages, setup: compile.Config{RootNamespace: cfg.RootNamespace}},
+		Fleet:    a.understudy,
 		Settings: cfg.rolloutSettings(), VoteTimeout: cfg.RolloutTimeout, Carrier: a.carrierName(), Replica: replica,
 		Observe: func(before, after adminapi.Rollout) {
 			meter.RolledOut(before, after)
@@ -54,7 +55,7 @@ func (a *app) carrierName() string {
 func (c Config) rolloutSettings() adminapi.RolloutSettings {
 	s := adminapi.DefaultRolloutSettings()
 	s.Mode, s.Quorum, s.MaxFailed = c.Rollout, c.Quorum, c.MaxFailed
-	s.ConfirmTimeout = adminapi.Duration(c.ConfirmTimeout)
+	s.ConfirmTimeout, s.Canary, s.Bake = adminapi.Duration(c.ConfirmTimeout), c.Canary, adminapi.Duration(c.Bake)
 	return s
 }
 
@@ -76,6 +77,11 @@ func (c Config) validateRollouts() []error {
 	}
 	if c.Quorum < 0 || c.Quorum > 100 {
 		fault("--quorum is %d; use 0 to 100 percent", c.Quorum)
+	}
+	if s := c.rolloutSettings(); len(faults) == 0 {
+		if err := s.Validate(); err != nil {
+			fault("--rollout, --canary, --bake and --confirm-timeout do not go together: %w", err)
+		}
 	}
 	if c.ConfirmTimeout < 0 || c.ConfirmTimeout > confirmMost {
 		fault("--confirm-timeout is %s; use 0s to %s", c.ConfirmTimeout, confirmMost)

@@ -94,6 +94,8 @@ func flags(c *Config) (*pflag.FlagSet, *string) {
 	fs.DurationVar(&c.RolloutTimeout, "rollout-timeout", c.RolloutTimeout, "how long proxies may take to vote")
 	fs.IntVar(&c.Quorum, "quorum", c.Quorum, "percent of the proxies, beyond one of each build of Envoy, that must say yes")
 	fs.TextVar(&c.MaxFailed, "max-failed", c.MaxFailed, "proxies that may refuse a change after they voted for it before it is undone: a number, a share, or both")
+	fs.StringVar(&c.Canary, "canary", c.Canary, "proxies that serve a change before the others: a share (10%) or a label (KEY=VALUE); empty: none")
+	fs.DurationVar(&c.Bake, "bake", c.Bake, "how long those of --canary serve a change before it is judged by their calls")
 	fs.DurationVar(&c.ConfirmTimeout, "confirm-timeout", c.ConfirmTimeout, "undo a change unless meshctl rollout confirm follows in time; 0 wants none")
 	fs.StringVar(&c.RootNamespace, "root-namespace", c.RootNamespace, "namespace whose policies may target everything; with --store kube also where revisions are kept")
 	fs.StringVar(&c.XDSAddr, "xds-addr", c.XDSAddr, "address for Envoy sidecars")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"meshlite.dev/internal/admin"
@@ -30,6 +31,10 @@ type understudy struct {
 	compiler *compile.Compiler // nil at first; it stands at services and revision
 	services pmap.Map[*catalog.Service]
 	revision policy.Revision
+
+	trying atomic.Bool     // fork is there
+	fork   *cache.Store    // what proxies on trial follow; nil: there are none
+	trial  policy.Revision // that they serve
 }
 
 var _ rollout.Fleet = (*understudy)(nil)
@@ -40,14 +45,18 @@ func (u *understudy) Stage(_ context.Context, tx string, base, candidate policy.
 	if v == nil {
 		return &ballots{}, nil
 	}
-	b := &ballots{streams: u.xds.streams, all: resource.Stage(tx, u.xds.store.Lookup, u.sets(v.Snapshot, base, candidate))}
+	sets := u.sets(v.Snapshot, base, candidate)
+	b := &ballots{
+		understudy: u, candidate: candidate, sets: sets,
+		all: resource.Stage(tx, u.xds.store.Lookup, sets),
+	}
 	for _, voter := range u.xds.streams.Voters(b.all) {
 		p, _ := u.xds.streams.Proxy(voter.ID)
 		mute := ""
 		if p.Protocol == "sotw" {
 			mute = "speaks the state-of-the-world protocol, which has no votes"
 		}
-		b.voters = append(b.voters, rollout.Voter{ID: voter.ID, Service: voter.Service, Build: voter.Build, Mute: mute})
+		b.voters = append(b.voters, rollout.Voter{ID: voter.ID, Service: voter.Service, Label: p.Label, Build: voter.Build, Mute: mute})
 	}
 	return b, nil
 }
@@ -58,13 +67,31 @@ func (u *understudy) sets(snap catalog.Snapshot, base, candidate policy.Revision
 	defer u.mu.Unlock()
 	u.turn(snap, base)
 	result := u.turn(snap, candidate)
-	var sets []resource.Set
-	for _, name := range result.Changed {
+	return u.build(result)
+}
+
+// build makes the messages of what changed; none of a service that is gone.
+func (u *understudy) build(result compile.Result) []resource.Set {
+	sets := make([]resource.Set, len(result.Changed))
+	for i, name := range result.Changed {
+		sets[i].Service = name
 		if s, ok := result.Model.Services.Get(name); ok {
-			sets = append(sets, resource.Build(u.cfg, s))
+			sets[i] = resource.Build(u.cfg, s)
 		}
 	}
 	return sets
+}
+
+// follow brings a trial up to a catalog that has changed.
+func (u *understudy) follow(snap catalog.Snapshot) {
+	if !u.trying.Load() {
+		return // and wait for no vote to be staged
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.fork != nil {
+		u.fork.Apply(u.build(u.turn(snap, u.trial)))
+	}
 }
 
 // turn compiles what differs from where the compiler stands.
@@ -109,11 +136,14 @@ func (u *understudy) Uptake(rev policy.Revision, since time.Time, among []string
 	return out
 }
 
-// ballots are put to the proxies of the stream server.
+// ballots are put to the proxies of the stream server. Without an understudy there
+// is nobody.
 type ballots struct {
-	streams *server.Server
-	all     []resource.Ballot
-	voters  []rollout.Voter
+	*understudy
+	candidate policy.Revision
+	sets      []resource.Set
+	all       []resource.Ballot
+	voters    []rollout.Voter
 }
 
 // Voters implements rollout.Ballots.
@@ -121,12 +151,46 @@ func (b *ballots) Voters() []rollout.Voter { return b.voters }
 
 // Poll implements rollout.Ballots.
 func (b *ballots) Poll(ctx context.Context, proxy string) rollout.Vote {
-	vote := b.streams.Poll(ctx, proxy, b.all)
+	vote := b.xds.streams.Poll(ctx, proxy, b.all)
 	out := rollout.Vote{Yes: vote.Answer == server.Yes, Text: vote.Text}
 	for _, r := range vote.Refusals {
 		of := r.Ballot.Of
 		kind, _ := cache.KindOf(of.Type)
 		out.Refusals = append(out.Refusals, rollout.Refusal{Type: kind.String(), Resource: of.Name, Policies: of.Policies, Message: r.Message})
+	}
+	return out
+}
+
+// Serve implements rollout.Ballots.
+func (b *ballots) Serve(proxies []string) (stop func()) {
+	u := b.understudy
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.fork, u.trial = u.xds.store.Fork(), b.candidate
+	u.trying.Store(true)
+	u.fork.Apply(b.sets)
+	if v := u.view(); v != nil {
+		u.fork.Apply(u.build(u.turn(v.Snapshot, u.trial))) // what changed since the vote began
+	}
+	u.xds.streams.Divert(u.fork, proxies...)
+	return func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.xds.streams.Divert(u.xds.store)
+		u.trying.Store(false)
+		u.fork = nil
+	}
+}
+
+// Calls implements rollout.Ballots.
+func (b *ballots) Calls() map[string]rollout.Calls {
+	out := map[string]rollout.Calls{}
+	if b.understudy == nil {
+		return out
+	}
+	for id, c := range b.xds.loads.Calls() {
+		failed := c.Errors + c.Dropped
+		out[id] = rollout.Calls{Requests: c.Successes + failed, Errors: failed}
 	}
 	return out
 }

@@ -38,19 +38,8 @@ func ask[T any](ctx context.Context, m *Manager, do func(*desk) (T, error)) (T, 
 	return r.v, r.err
 }
 
-// noCanary refuses options that this server has not.
-func noCanary(o adminapi.RolloutOptions) error {
-	if o.Canary != nil && *o.Canary != "" {
-		return fmt.Errorf("%w: this server serves no change to a part of the proxies: leave canary out", adminapi.ErrNotNow)
-	}
-	return nil
-}
-
 // Start implements admin.Rollouts.
 func (m *Manager) Start(ctx context.Context, req adminapi.StartRequest) (adminapi.StartResponse, error) {
-	if err := noCanary(req.Options); err != nil {
-		return adminapi.StartResponse{}, err
-	}
 	return ask(ctx, m, func(d *desk) (adminapi.StartResponse, error) { return d.start(req) })
 }
 
@@ -80,9 +69,6 @@ func (d *desk) start(req adminapi.StartRequest) (adminapi.StartResponse, error) 
 
 // Undo implements admin.Rollouts.
 func (m *Manager) Undo(ctx context.Context, req adminapi.UndoRequest) (adminapi.Rollout, error) {
-	if err := noCanary(req.Options); err != nil {
-		return adminapi.Rollout{}, err
-	}
 	return ask(ctx, m, func(d *desk) (adminapi.Rollout, error) { return d.undoTo(req) })
 }
 
@@ -101,7 +87,7 @@ func (d *desk) undoTo(req adminapi.UndoRequest) (adminapi.Rollout, error) {
 	if settings.Mode == adminapi.ModeHold {
 		settings.Mode = adminapi.ModeAuto
 	}
-	settings.ConfirmTimeout = 0
+	settings.ConfirmTimeout, settings.Canary = 0, ""
 	r := &running{id: req.ID, by: req.By, source: sourceUndo, settings: req.Options.Over(settings)}
 	brought, known := adminapi.Rollout{}, false
 	for _, it := range d.m.ledger.all() {
@@ -224,7 +210,7 @@ func (d *desk) abort(r adminapi.Rollout, req adminapi.DecideRequest) (func(admin
 		return decided, nil
 	case d.watch != nil && d.watch.id == r.ID && d.watch.confirms() && d.open == nil:
 		undo := &running{by: req.By, source: sourceUndo, undoes: r.ID, settings: r.Settings}
-		undo.settings.Mode, undo.settings.ConfirmTimeout = adminapi.ModeDirect, 0
+		undo.settings.Mode, undo.settings.ConfirmTimeout, undo.settings.Canary = adminapi.ModeDirect, 0, ""
 		if _, err := d.undo(undo, d.watch.from, why); err != nil {
 			return nil, err
 		}

@@ -63,6 +63,12 @@ func (m *Manager) reign(ctx context.Context, j journal.Journal) {
 	m.tell(func(n *note) { n.Leads, n.Ask = false, nil })
 	stop()
 	d.carry.Wait()
+	if d.open != nil {
+		d.open.trial.end()
+	}
+	if d.watch != nil {
+		d.watch.trial.end()
+	}
 	if err == nil {
 		err = <-ended
 	}

@@ -18,6 +18,9 @@ func (d *desk) finish(o outcome) {
 		return // the next reign finds out
 	}
 	r := o.of
+	if o.view.Outcome != txn.Commit {
+		r.trial.end()
+	}
 	d.open = nil
 	d.m.open.Store(nil)
 	d.m.tell(func(n *note) { n.Ask = nil })
@@ -66,6 +69,7 @@ func (d *desk) committed(r *running) {
 	}
 	it, _ := d.m.ledger.get(r.id)
 	d.watch = watchOf(it.Rollout, rev)
+	d.watch.trial = r.trial
 	if r.election != nil {
 		d.watch.among = r.election.names()
 	}
@@ -78,6 +82,7 @@ func (d *desk) supersede(by *running) {
 	if w == nil || w.id == by.id {
 		return
 	}
+	w.trial.end()
 	d.watch = nil
 	d.m.ledger.edit(w.id, func(it *adminapi.RolloutDetail) {
 		entry(it, "", "", "rollout %s came after it", by.id)
@@ -115,6 +120,9 @@ func (d *desk) rolledBack(r *running, o outcome) {
 	words := ""
 	if r.tally != nil {
 		policies, words, proxies = r.tally.refusals()
+	}
+	if text := r.trial.refusal(); text != "" {
+		words, proxies = text, r.trial.proxies
 	}
 	var blamed []policy.Key
 	switch by := r.aborted.Load(); {

@@ -23,13 +23,21 @@ type Ballots interface {
 	Voters() []Voter
 	// Poll asks one and waits for its answer or the end of ctx.
 	Poll(ctx context.Context, proxy string) Vote
+	// Serve lets some proxies serve the candidate until stop is called.
+	Serve(proxies []string) (stop func())
+	// Calls are what proxies called so far, by id, as they report it.
+	Calls() map[string]Calls
 }
+
+// Calls count requests, those answered with an error or not let out among Errors.
+type Calls struct{ Requests, Errors uint64 }
 
 // Voter is a proxy that a candidate reaches.
 type Voter struct {
 	ID, Service string
-	Build       string // proxies of one build judge alike
-	Mute        string // why it cannot be asked; "": it can
+	Label       func(key string) string // nil: it has none
+	Build       string                  // proxies of one build judge alike
+	Mute        string                  // why it cannot be asked; "": it can
 }
 
 // Vote is the answer of a proxy: yes, no with refusals, or neither with the reason.

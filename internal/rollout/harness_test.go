@@ -3,6 +3,7 @@ package rollout_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -53,6 +54,9 @@ type fleet struct {
 	silent   map[string]bool
 	polled   int
 	rejected []rollout.ProxyRefusal // after the commit
+	trying   []string
+	tried    string // what was served on trial
+	calls    map[string]rollout.Calls
 }
 
 func (f *fleet) Stage(_ context.Context, _ string, base, candidate policy.Revision) (rollout.Ballots, error) {
@@ -74,6 +78,17 @@ func (f *fleet) set(edit func(*fleet)) {
 type box struct {
 	*fleet
 	base, candidate policy.Revision
+}
+
+func (b *box) Serve(proxies []string) func() {
+	b.set(func(f *fleet) { f.trying, f.tried = proxies, pins(b.candidate) })
+	return func() { b.set(func(f *fleet) { f.trying = nil }) }
+}
+
+func (b *box) Calls() map[string]rollout.Calls {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.calls)
 }
 
 func (b *box) Voters() []rollout.Voter { return b.voters }

@@ -193,10 +193,6 @@ func TestOptionsAreOfTheNextAlone(t *testing.T) {
 		if w.fleet.polled != 2 {
 			w.t.Errorf("%d were asked the time after", w.fleet.polled)
 		}
-		canary := "10%"
-		if _, err := w.m.Start(w.t.Context(), adminapi.StartRequest{Options: adminapi.RolloutOptions{Canary: &canary}}); !errors.Is(err, adminapi.ErrNotNow) {
-			w.t.Errorf("canary: %v", err)
-		}
 	})
 }
 

@@ -20,6 +20,7 @@ const (
 	partyStore = "revision"
 	partyFleet = "fleet/"
 	partyPeer  = "replica/"
+	partyTrial = "canary"
 
 	// answerGrace is what the transaction has beyond the time for votes, so that
 	// the fleet's own word comes first.
@@ -43,6 +44,7 @@ type running struct {
 	aborted  atomic.Pointer[string] // who, and why
 	election *election              // of this replica's proxies; nil: nobody is asked
 	tally    *tally                 // of all replicas'
+	trial    *trial                 // nil: no proxy serves it first
 }
 
 // outcome is how a transaction ended. Fault is why it never was one.
@@ -120,6 +122,13 @@ func (d *desk) transact(r *running) outcome {
 			parties = append(parties, txn.Party{ID: partyFleet + d.m.cfg.Replica, Stage: 1})
 		}
 		parties = append(parties, d.m.peerParties()...)
+		if r.settings.Canary != "" && sum.Voters > 0 {
+			if r.trial, err = d.trial(r, ballots); err != nil {
+				return outcome{fault: err}
+			}
+			parties = append(parties, txn.Party{ID: partyTrial, Stage: 2})
+			request.Timeout += time.Duration(r.settings.Bake)
+		}
 	}
 	if r.settings.Mode == adminapi.ModeHold && r.asks() {
 		request.Hold, request.Timeout = true, holdAtMost
@@ -194,7 +203,7 @@ func reason(r *running, s txn.State) string {
 	}
 	var words []string
 	for _, p := range s.Parties {
-		if p.Stage == 1 && p.Text != "" {
+		if p.Stage > 0 && p.Text != "" {
 			words = append(words, p.Text)
 		}
 	}
@@ -246,6 +255,9 @@ func (m *Manager) participant(tx txn.Tx, p txn.Party) coordinator.Participant {
 	}
 	if p.ID == partyStore {
 		return &storeParty{m: m, of: r}
+	}
+	if p.ID == partyTrial {
+		return trialParty{r}
 	}
 	if name, ok := strings.CutPrefix(p.ID, partyPeer); ok {
 		return peerParty{m, r, name}

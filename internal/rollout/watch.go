@@ -27,6 +27,7 @@ type watched struct {
 	at        time.Time
 	confirmBy time.Time // zero: needs no confirmation
 	undo      bool      // it is one
+	trial     *trial    // its proxies follow once the revision is on its way to all
 	settings  adminapi.RolloutSettings
 	pushed    bool // proxies have it, or had their time
 	next      time.Time
@@ -70,6 +71,9 @@ func (d *desk) look() {
 func (d *desk) pushing(w *watched) {
 	up := d.m.cfg.Fleet.Uptake(w.rev, w.at, w.among)
 	passed := time.Since(w.at)
+	if up.Published || passed > pushAtMost {
+		w.trial.end()
+	}
 	w.next = time.Now().Add(lookSoon)
 	if passed > soonUntil {
 		w.next = time.Now().Add(lookLater)
@@ -133,7 +137,7 @@ func (d *desk) takeBack(w *watched, why string) {
 		return
 	}
 	settings := w.settings
-	settings.Mode, settings.ConfirmTimeout = adminapi.ModeDirect, 0
+	settings.Mode, settings.ConfirmTimeout, settings.Canary = adminapi.ModeDirect, 0, ""
 	r := &running{source: sourceUndo, undoes: w.id, settings: settings}
 	if _, err := d.undo(r, w.from, why); err != nil {
 		d.m.trouble(d.ctx, fmt.Errorf("undo rollout %s: %w", w.id, err))

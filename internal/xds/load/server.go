@@ -40,6 +40,7 @@ type Server struct {
 	loadv3.UnimplementedLoadReportingServiceServer
 	cfg     Config
 	table   *table
+	callers callers
 	streams atomic.Int64
 	reports atomic.Uint64
 }
@@ -106,15 +107,17 @@ func (s *Server) StreamLoadStats(stream loadv3.LoadReportingService_StreamLoadSt
 	s.streams.Add(1)
 	defer s.streams.Add(-1)
 	s.cfg.Log.DebugContext(ctx, "load reports begin", "node", node.GetId(), "service", node.GetCluster())
-	return s.receive(stream, node.GetCluster(), first.GetClusterStats())
+	return s.receive(stream, node.GetCluster(), s.callers.join(node.GetId()), first.GetClusterStats())
 }
 
 // receive records reports until the stream ends; then the proxy's gauges go.
-func (s *Server) receive(stream grpc.ServerStream, from string, stats []*endpointv3.ClusterStats) error {
+func (s *Server) receive(stream grpc.ServerStream, from string, own *caller, stats []*endpointv3.ClusterStats) error {
 	var before map[string]sample
+	defer s.callers.leave(own)
 	defer func() { s.table.record(from, time.Now(), before, nil) }()
 	for {
 		after := s.samples(stats)
+		s.callers.add(own, after)
 		s.table.record(from, time.Now(), before, after)
 		before = after
 		next := newReport()
