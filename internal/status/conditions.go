@@ -112,7 +112,7 @@ func (m maker) resolvedRefs(accepted compile.Reason, unresolved string) policy.C
 func (m maker) idle(t compile.TargetStatus) (reason, message string, ok bool) {
 	switch {
 	case m.doc.Role != "":
-		return ReasonRoleDisabled, "no xds-server with the role " + m.doc.Role + " delivers it", true
+		return ReasonRoleDisabled, "no xds-server delivers it: this release checks subscriptions, and its role " + m.doc.Role + " takes events alone", true
 	case m.doc.Shadow:
 		return ReasonShadow, "effect shadow: checked, not in force", true
 	case t.InForce == 0 && t.Accepted != compile.Accepted:

@@ -108,7 +108,7 @@ func TestConditions(t *testing.T) {
 			d.Refused, d.Generation, d.Label, d.Targets = &status.Refused{Message: "bad"}, 0, "", nil
 		}, want: "Accepted=False/Invalid@0 ResolvedRefs=Unknown/Invalid@0 Programmed=False/Invalid@0 Enforced=False/Invalid@0"},
 		{name: "nobody has the role", edit: func(d *status.Document) { d.Role, d.Targets[0].InForce = "events", 0 },
-			want: accepted + "Programmed=False/RoleDisabled@3 Enforced=False/RoleDisabled@3", says: "no xds-server with the role events delivers it"},
+			want: accepted + "Programmed=False/RoleDisabled@3 Enforced=False/RoleDisabled@3", says: "no xds-server delivers it: this release checks subscriptions, and its role events takes events alone"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := document("orders")

@@ -5,7 +5,7 @@ import (
 )
 
 // EventSubscription has the events of a topic exchange delivered to a service
-// over HTTP. It is carried out by an xds-server with the role events.
+// over HTTP. This release checks it and does not carry it out: see its conditions.
 //
 // +genclient
 // +kubebuilder:object:root=true
