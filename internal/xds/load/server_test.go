@@ -113,6 +113,46 @@ func TestReportsBecomeAGraph(t *testing.T) {
 	}
 }
 
+// TestCallsAreCountedByProxy: for as long as it reports.
+func TestCallsAreCountedByProxy(t *testing.T) {
+	srv, client := dial(t, load.Config{})
+	report := func(service string, ok, failed, dropped uint64) loadv3.LoadReportingService_StreamLoadStatsClient {
+		stream, err := client.StreamLoadStats(t.Context())
+		for _, all := range [][]*endpointv3.ClusterStats{nil, {stats("orders", ok, failed, 0, dropped), stats("stock", 1, 0, 0, 0)}} {
+			if err == nil {
+				err = stream.Send(&loadv3.LoadStatsRequest{Node: node(service), ClusterStats: all})
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream
+	}
+	web := report("web", 6, 2, 1)
+	report("shop", 3, 0, 0)
+	until := func(want map[string]load.Calls) {
+		t.Helper()
+		tick, late := time.NewTicker(time.Millisecond), time.After(10*time.Second)
+		defer tick.Stop()
+		for {
+			got := srv.Calls()
+			if cmp.Equal(got, want) {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-late:
+				t.Fatalf("counted are %+v, want %+v", got, want)
+			}
+		}
+	}
+	until(map[string]load.Calls{"web-1": {Successes: 7, Errors: 2, Dropped: 1}, "shop-1": {Successes: 4}})
+	if err := web.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	until(map[string]load.Calls{"shop-1": {Successes: 4}})
+}
+
 func TestAStreamIsRefused(t *testing.T) {
 	refuse := func(context.Context, string) error { return errors.New("certificate is for billing") }
 	for _, tc := range []struct {
