@@ -130,7 +130,9 @@ func TestP6RouteWaitsForItsCluster(t *testing.T) {
 func TestTheAnswerToAnEarlierClusterOpensNoGate(t *testing.T) {
 	for name, first := range map[string]func(*hand, *discoveryv3.DeltaDiscoveryResponse){
 		"accepted": (*hand).ack,
-		"refused":  func(h *hand, x *discoveryv3.DeltaDiscoveryResponse) { h.nack(x, "Error adding/updating cluster(s) stock: bad") },
+		"refused": func(h *hand, x *discoveryv3.DeltaDiscoveryResponse) {
+			h.nack(x, "Error adding/updating cluster(s) stock: bad")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, nil, two(), func(t *testing.T, r *rig) {

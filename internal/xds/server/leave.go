@@ -60,13 +60,21 @@ func (st *stream) heard(rec *sent, refused bool) {
 }
 
 // learn returns v for a proxy that has, or has not, got i: what it may have
-// beside that is what was sent later. learnt is false when v says nothing of i.
+// beside that is what was sent later, i once more among it. learnt is false when v
+// says nothing of i.
 func (v version) learn(i *cache.Item, has bool, later []*cache.Item) (next version, learnt bool) {
 	switch {
 	case !slices.Contains(v.maybe, i):
 		return v, false
 	case !has:
-		return v.without(i), true
+		next = v
+		next.maybe = slices.DeleteFunc(slices.Clone(v.maybe), func(m *cache.Item) bool {
+			return m.Version == i.Version && !slices.Contains(later, m)
+		})
+		if len(next.maybe) == 0 {
+			next.maybe = nil
+		}
+		return next, true
 	}
 	next = versionOf(i)
 	for _, m := range v.maybe {

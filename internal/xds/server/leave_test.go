@@ -56,3 +56,37 @@ func TestP6RoutesUnderWayWhileTheProxyAsksAgain(t *testing.T) {
 		})
 	}
 }
+
+// P6: routes that are under way twice may be dropped the first time, when the
+// proxy does not ask for them, and kept the second.
+func TestP6TheSameRoutesUnderWayTwice(t *testing.T) {
+	bubble(t, nil, two(), func(t *testing.T, r *rig) {
+		split, back := splitAndBack()
+		h := newHand(t, r, "orders", "pay", "canary")
+		h.keep = func(x *discoveryv3.DeltaDiscoveryResponse) bool { return x.GetTypeUrl() == resource.RouteType }
+		r.store.Apply(split)
+		h.settle()
+		h.p.Say(subscribe(resource.RouteType, "orders")) // which is answered once more
+		h.settle()
+		h.p.Say(unsubscribe(resource.RouteType, "orders"))
+		h.settle()
+		r.store.Apply(back)
+		h.settle()
+		if len(h.kept) != 2 {
+			t.Fatalf("%d responses are under way, want 2", len(h.kept))
+		}
+		h.ack(h.kept[0])
+		if got := h.settle(); got != nil {
+			t.Errorf("after the first answer: %v", got)
+		}
+		h.p.Say(subscribe(resource.RouteType, "orders"))
+		if diff := cmp.Diff([]string{"RDS +orders"}, h.settle()); diff != "" {
+			t.Errorf("asked again (-want +got):\n%s", diff)
+		}
+		h.ack(h.kept[1])
+		h.nack(h.kept[2], "bad")
+		if got := h.settle(); got != nil {
+			t.Errorf("with the routes in use: %v", got)
+		}
+	})
+}

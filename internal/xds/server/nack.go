@@ -62,7 +62,8 @@ func (st *stream) together(rec *sent) {
 // false when something newer is under way already.
 func (st *stream) undo(k cache.Kind, s sentItem) (last bool) {
 	name := s.item.Name
-	first := k == cache.CDS && s.prev.id == "" && !st.comesAgain(name) // the gate is its own
+	gated := k == cache.CDS && s.prev.id == "" && !st.comesAgain(name) // by a gate of its own
+
 	var next *cache.Item // newer, under way: its answer decides
 	for _, later := range st.inflight {
 		for i := range later.items {
@@ -75,7 +76,7 @@ func (st *stream) undo(k cache.Kind, s sentItem) (last bool) {
 			next = later.items[i].item
 		}
 	}
-	if first {
+	if gated {
 		st.openGate(name)
 		if next != nil { // now it is the first of its name
 			st.gate(next)
