@@ -105,6 +105,11 @@ func puts(docs []*policy.Document) []policy.Change {
 
 // change sends a change set to where the policies live.
 func (s *session) change(ctx context.Context, w writing, changes []policy.Change) error {
+	waits := w.wait != "" && w.dryRun != dryClient && w.dryRun != dryServer
+	var before invalid
+	if waits {
+		before = s.invalidNow(ctx)
+	}
 	results, err := s.send(ctx, w, changes)
 	if err != nil {
 		return err
@@ -113,10 +118,10 @@ func (s *session) change(ctx context.Context, w writing, changes []policy.Change
 	for _, r := range results {
 		t.add(r.Document, r.Document, r.Result+map[string]string{dryClient: " (client dry run)", dryServer: " (server dry run)"}[w.dryRun])
 	}
-	if err := s.show(adminapi.ApplyResponse{Results: results}, t); err != nil || w.wait == "" || w.dryRun == dryClient || w.dryRun == dryServer {
+	if err := s.show(adminapi.ApplyResponse{Results: results}, t); err != nil || !waits {
 		return err
 	}
-	return s.await(ctx, w, changes)
+	return s.await(ctx, w, changes, before)
 }
 
 func (s *session) send(ctx context.Context, w writing, changes []policy.Change) ([]adminapi.ApplyResult, error) {

@@ -1,13 +1,11 @@
 package ctl
 
 import (
-	"bytes"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"meshlite.dev/internal/policy"
 )
@@ -43,9 +41,9 @@ func TestAWaitKnowsOfRollouts(t *testing.T) {
 			}
 			server := httptest.NewServer(mux)
 			defer server.Close()
-			s := &session{IO: IO{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}, Getenv: func(string) (string, bool) { return "", false }}, timeout: time.Minute}
+			s := aSession()
 			s.server = server.URL
-			why, err := s.pending(t.Context(), policy.ConditionAccepted, []policy.Change{tc.change})
+			why, err := s.pending(t.Context(), policy.ConditionAccepted, []policy.Change{tc.change}, nil)
 			var exit *exitError
 			if refused := errors.As(err, &exit) && exit.Code == ExitRolledBack; refused != tc.refused {
 				t.Fatalf("%q, %v", why, err)

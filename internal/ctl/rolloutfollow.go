@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -124,16 +123,15 @@ func (f *following) run(ctx context.Context) error {
 			err = f.hear(body)
 			body.Close()
 		}
-		var exit *exitError
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil && f.settled():
 			return nil
-		case err != nil && (!heard || !errors.As(err, &exit) || exit.Code != ExitUnreachable):
+		case err != nil && (!heard || !isAway(err)):
 			return err
 		}
-		f.view.say("the server does not answer; asking again")
+		f.view.say(noAnswer + "; asking again")
 		wait := time.NewTimer(askAgain)
 		select {
 		case <-ctx.Done():

@@ -196,6 +196,14 @@ type refused struct {
 // Error implements error.
 func (r *refused) Error() string { return r.text }
 
+// isAway reports whether no server is there that could tell: none answers, or one
+// that begins.
+func isAway(err error) bool {
+	var exit *exitError
+	var r *refused
+	return errors.As(err, &exit) && exit.Code == ExitUnreachable || errors.As(err, &r) && r.status == http.StatusServiceUnavailable
+}
+
 func isNotFound(err error) bool {
 	var r *refused
 	return errors.As(err, &r) && r.status == http.StatusNotFound

@@ -35,40 +35,74 @@ func waitFor(text string) (condition string, err error) {
 	return "", usagef("--wait is %q; use %s", text, strings.Join(waits, ", "))
 }
 
-// await returns once every change has come as far as --wait says.
-func (s *session) await(ctx context.Context, w writing, changes []policy.Change) error {
-	ctx, cancel := context.WithTimeout(ctx, w.limit)
+// await returns once every change has come as far as --wait says. A server that
+// answered and goes away is asked again: it may start anew.
+func (s *session) await(ctx context.Context, w writing, changes []policy.Change, before invalid) error {
+	waited, cancel := context.WithTimeout(ctx, w.limit)
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	said := s.progress()
+	why, heard := noAnswer, false
 	for {
-		why, err := s.pending(ctx, w.wait, changes)
+		now, err := s.pending(waited, w.wait, changes, before)
 		switch {
-		case err == nil && why == "":
+		case err == nil && now == "":
 			said.done(map[string]string{
 				policy.ConditionAccepted: "accepted", policy.ConditionProgrammed: "sent to every sidecar", policy.ConditionEnforced: "in force on every sidecar",
 			}[w.wait])
 			return nil
-		case err != nil && ctx.Err() == nil:
+		case err == nil:
+			why, heard = now, true
+		case waited.Err() != nil: // what was said last counts
+		case heard && isAway(err):
+			why = noAnswer
+		default:
 			said.done("")
 			return err
 		}
 		said.say(why)
 		select {
-		case <-ctx.Done():
+		case <-waited.Done():
 			said.done("")
+			if ctx.Err() != nil {
+				return fmt.Errorf("interrupted; not %s yet: %s", strings.ToLower(w.wait), why)
+			}
 			return fmt.Errorf("not %s after %s: %s", strings.ToLower(w.wait), w.limit, why)
 		case <-tick.C:
 		}
 	}
 }
 
-// pending says what is still awaited; "" is nothing. An error is an end.
-func (s *session) pending(ctx context.Context, condition string, changes []policy.Change) (string, error) {
+const noAnswer = "the server does not answer"
+
+// invalid says what was wrong with documents before they were written anew.
+type invalid map[policy.Key]string
+
+// invalidNow are the documents whose newest version the server refuses; nil where
+// it does not say.
+func (s *session) invalidNow(ctx context.Context) invalid {
+	var now adminapi.Policies
+	if s.get(ctx, "/v1/policies", &now) != nil {
+		return nil
+	}
+	out := invalid{}
+	for _, p := range now.Items {
+		if p.Accepted == refusedVersion {
+			out[keyOf(p)] = p.Message
+		}
+	}
+	return out
+}
+
+const refusedVersion = "Invalid" // as Policy.Accepted; an older one may be in force
+
+// pending says what is still awaited; "" is nothing. An error is an end. What is
+// invalid now and was not before is so in the version that was written.
+func (s *session) pending(ctx context.Context, condition string, changes []policy.Change, before invalid) (string, error) {
 	var now adminapi.Policies
 	if err := s.get(ctx, "/v1/policies", &now); err != nil {
-		return "the server does not answer", err
+		return noAnswer, err
 	}
 	there := map[policy.Key]adminapi.Policy{}
 	for _, p := range now.Items {
@@ -85,8 +119,11 @@ func (s *session) pending(ctx context.Context, condition string, changes []polic
 			continue
 		case !ok || !same(p.Document, c.Document.Canonical):
 			why := c.Key.String() + " is not taken over yet"
-			if p.Accepted == "Invalid" { // of this version, or still of the one before
-				why += "; " + p.Message
+			if p.Accepted == refusedVersion {
+				if before != nil && before[c.Key] != p.Message {
+					return "", fmt.Errorf("%s is %s: %s", c.Key, p.Accepted, p.Message)
+				}
+				why += "; " + p.Message // of this version, or still of the one before
 			}
 			return s.rolling(ctx, c, why)
 		case p.Accepted != "Accepted":
@@ -163,7 +200,7 @@ func because(c adminapi.Condition) string {
 func (s *session) unacknowledged(ctx context.Context) (string, error) {
 	var proxies []adminapi.Proxy
 	if err := s.get(ctx, "/v1/proxies", &proxies); err != nil {
-		return "the server does not answer", err
+		return noAnswer, err
 	}
 	for _, p := range proxies {
 		switch {
