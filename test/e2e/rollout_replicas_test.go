@@ -109,3 +109,40 @@ func TestAServerKilledInARollout(t *testing.T) {
 	t.Logf("from the kill to all Envoys on the change: %s at most", slowest.Round(time.Millisecond))
 	clean(t, load.Finish())
 }
+
+// TestConsulGoesInAVote: without the store nothing is decided and the traffic goes
+// on; once it is back the change is in force, and nothing is left open.
+func TestConsulGoesInAVote(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	consul := l.UseConsul(l.DataFolder()...)
+	l.Service("orders", 1)
+	l.StartServer("--policy-source", "consul", "--policy-dir", "", "--quorum", "0", "--rollout-timeout", "20s")
+	inKV(t, consul, "orders", policyYAML("orders", "\n  timeouts: {request: 5s}"))
+	becomes(t, l, "the first revision is there", func(r adminapi.Rollout) bool { return r.State == adminapi.Committed })
+	client := l.Sidecars("client", 2)
+	for _, s := range client {
+		s.WaitStatus("http://orders/", http.StatusOK, 10*time.Second)
+	}
+	load := client[0].Load(rate/3, http.MethodGet, "http://orders/")
+	client[1].Signal(syscall.SIGSTOP)
+	inKV(t, consul, "orders", policyYAML("orders", "\n  timeouts: {request: 6s}"))
+	becomes(t, l, "the vote has begun", func(r adminapi.Rollout) bool { return r.State == adminapi.Pending && r.Votes.Yes == 1 })
+	consul.Kill()
+	client[1].Signal(syscall.SIGCONT)
+	lab.Hold(t, 3*time.Second, "what was in force serves", func() error { return runAll(t, client[:1], "5s") })
+	consul.Start()
+	consul.WaitReady(60 * time.Second)
+	start := time.Now()
+	lab.Until(t, 90*time.Second, "the change is in force", func() error { return runAll(t, client, "6s") })
+	t.Logf("in force %s after Consul was back", time.Since(start).Round(100*time.Millisecond))
+	lab.Until(t, 10*time.Second, "nothing is open", func() error {
+		for _, r := range rollouts(t, l).Items {
+			if r.State == adminapi.Pending {
+				return fmt.Errorf("%+v", r)
+			}
+		}
+		return nil
+	})
+	clean(t, load.Finish())
+}
