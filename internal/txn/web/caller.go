@@ -34,7 +34,7 @@ const (
 	longPause   = 2 * time.Second
 	oneCall     = 15 * time.Second // of a try
 	wordsOf     = 1 << 10          // bytes of an answer that are kept as its words
-	idleCallers = 100              // connections kept to the proxy
+	idleCallers = 512              // connections kept to the proxy: fewer than calls at once are dialled again and again
 )
 
 // Caller calls participants through an Envoy of the coordinator's own, so that
