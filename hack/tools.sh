@@ -99,7 +99,9 @@ install_rabbitmq-server() {
 		command -v apt-get >/dev/null ||
 			die "RabbitMQ comes as a Debian package and apt-get is missing; install rabbitmq-server by other means, so that there is $script"
 		[[ $(id -u) == 0 ]] || sudo=sudo
+		# The lists of a fresh machine may be empty.
 		$sudo apt-get install --yes --no-install-recommends rabbitmq-server >"$work/apt.log" 2>&1 ||
+			{ $sudo apt-get update && $sudo apt-get install --yes --no-install-recommends rabbitmq-server; } >"$work/apt.log" 2>&1 ||
 			die "apt-get could not install rabbitmq-server: $(tail -n 1 "$work/apt.log")"
 	fi
 	printf '#!/bin/sh\nexec %s "$@"\n' "$script" >"$work/rabbitmq-server"
@@ -147,7 +149,7 @@ go_install() {
 
 main() {
 	local names=("$@") name version missing=()
-	[[ ${#names[@]} -gt 0 ]] || names=(envoy envoy-1.37 consul etcd kube-apiserver kubectl golangci-lint controller-gen client-gen python-pika rabbitmq-server)
+	[[ ${#names[@]} -gt 0 ]] || names=(envoy envoy-1.37 consul etcd kube-apiserver kubectl golangci-lint controller-gen client-gen python-pika)
 	for name in "${names[@]}"; do
 		case $name in
 		envoy) version=$envoy_version ;;

@@ -23,6 +23,9 @@ type Rabbit struct {
 // takes connections.
 func (l *Lab) StartRabbit() *Rabbit {
 	l.Helper()
+	if test, ok := l.T.(interface{ Skip(...any) }); ok && os.Getenv("MESHLITE_WITHOUT_RABBITMQ") != "" {
+		test.Skip("RabbitMQ is not here, as MESHLITE_WITHOUT_RABBITMQ says")
+	}
 	home, port, epmd := l.folder("rabbit"), strconv.Itoa(FreePort(l)), strconv.Itoa(FreePort(l))
 	plugins := filepath.Join(home, "plugins")
 	if err := os.WriteFile(plugins, []byte("[].\n"), 0o600); err != nil {
