@@ -302,7 +302,8 @@ func TestFailureNamesItsCause(t *testing.T) {
 func accessLog(t *testing.T, s *lab.Sidecar, path string) map[string]any {
 	t.Helper()
 	var found map[string]any
-	lab.Until(t, 10*time.Second, "the access log speaks of "+path, func() error {
+	// Envoy writes its log every ten seconds, or as soon as 64 KiB are full.
+	lab.Until(t, 25*time.Second, "the access log speaks of "+path, func() error {
 		for line := range strings.Lines(s.Log()) {
 			var entry map[string]any
 			if json.Unmarshal([]byte(line), &entry) == nil && strings.HasPrefix(fmt.Sprint(entry["path"]), path) {

@@ -142,7 +142,8 @@ func TestARestartServesWhatIsInForce(t *testing.T) {
 		s.WaitLog(fmt.Sprintf(`msg="policies in force from an earlier run" revision=%d hash=%s`, p.Number, p.Hash), 20*time.Second)
 		s.WaitReady(20 * time.Second)
 	}
-	lab.Until(t, 20*time.Second, "the last edit is in force", func() error {
+	// The server that was killed holds its lock until the lease lapses.
+	lab.Until(t, 60*time.Second, "the last edit is in force", func() error {
 		return copied(s, fmt.Sprintf("%dms", 1000+rounds-1))
 	})
 	lab.Until(t, 20*time.Second, "and served", func() error { return serves(s, inKubernetes(t, l.Cluster)) })

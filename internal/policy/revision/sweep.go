@@ -20,8 +20,8 @@ const (
 	sweepAtOnce   = 50 // keys in one commit
 )
 
-// Sweep removes revisions beyond the newest hundred, or ten of large sets, and the documents that only
-// they name; it does so once in a while and returns at once else. What a
+// Sweep removes revisions beyond the newest hundred, or ten of large sets, and the
+// documents that only they name; it does so once in a while and returns at once else. What a
 // replica is about to use stays: a keeper writes a set before its documents and
 // moves the pointer last, and every write gives a new version, while Sweep
 // lists documents before sets, reads the pointer last, and removes only the
