@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -128,8 +129,9 @@ func reject(w http.ResponseWriter, err error) {
 	case errors.Is(err, coordinator.ErrBusy):
 		w.Header().Set("Retry-After", "1")
 		problem(w, http.StatusTooManyRequests, "nothing has begun: too many transactions are open")
-	case errors.Is(err, coordinator.ErrStopped):
-		elsewhere(w)
+	case errors.Is(err, coordinator.ErrStopped), errors.Is(err, coordinator.ErrUnknown),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		elsewhere(w) // it may have begun: a 400 would say that it has not
 	default:
 		problem(w, http.StatusBadRequest, err.Error())
 	}

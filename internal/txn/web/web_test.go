@@ -362,6 +362,28 @@ func TestAsyncAndInquiry(t *testing.T) {
 	}
 }
 
+// A server that stops while a caller waits must not say that nothing has begun.
+func TestAWaitThatIsCutIsNoBadRequest(t *testing.T) {
+	m := newMall(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	gate := make(chan struct{})
+	m.answer = func(_ http.ResponseWriter, _, op string, _ int) bool {
+		if op == "prepare" {
+			cancel() // it has begun, and its caller waits
+			<-gate
+		}
+		return false
+	}
+	d := newDesk(t, m)
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, web.Path, strings.NewReader(body("t-1", "order")))
+	status, _, p := d.serve(r)
+	close(gate)
+	if status != http.StatusServiceUnavailable {
+		t.Errorf("%d %+v", status, p)
+	}
+	d.settled("t-1")
+}
+
 func TestBadRequests(t *testing.T) {
 	m := newMall(t)
 	d := newDesk(t, m)

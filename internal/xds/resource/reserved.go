@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"time"
+
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
@@ -14,12 +16,12 @@ import (
 func Reserved(cfg Config, host string, servers []mesh.Endpoint) Set {
 	name := mesh.ReservedCluster(host)
 	b := maker{cfg: cfg, set: Set{Service: name}}
-	retry := mesh.Retry{Attempts: 5, BackoffBase: 50e6, BackoffMax: 500e6}
+	retry := mesh.Retry{Attempts: 5, BackoffBase: 50 * time.Millisecond, BackoffMax: 500 * time.Millisecond}
 	b.add(Resource{Type: ClusterType, Name: name}, &clusterv3.Cluster{
 		Name:                      name,
 		ClusterDiscoveryType:      &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:          &clusterv3.Cluster_EdsClusterConfig{EdsConfig: overADS()},
-		ConnectTimeout:            seconds(1e9),
+		ConnectTimeout:            seconds(time.Second),
 		IgnoreHealthOnHostRemoval: true,
 		Metadata:                  metadata(name, mesh.DocumentRef{}, nil),
 	})
