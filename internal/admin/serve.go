@@ -3,12 +3,13 @@ package admin
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
+
+	"meshlite.dev/internal/httpserve"
 )
 
 // stopGrace is how long answers under way may take once the server stops.
@@ -25,28 +26,16 @@ func Serve(ctx context.Context, lis net.Listener, handler http.Handler, conf *tl
 		WriteTimeout:      90 * time.Second, // a profile takes 30 s; watches extend it line by line
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends with it: watches do not outlive the server
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	if conf != nil {
 		lis = tls.NewListener(lis, conf)
 	}
-	stopped := make(chan struct{})
-	unhook := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
-		defer cancel()
-		if err := s.Shutdown(grace); err != nil {
-			log.WarnContext(grace, "admin connections cut at the end of the grace period", "err", err)
-			_ = s.Close() // its error is the listener's, which is closed already
-		}
+	err := httpserve.Until(ctx, s, lis, stopGrace, func(ctx context.Context, err error) {
+		log.WarnContext(ctx, "admin connections cut at the end of the grace period", "err", err)
 	})
-	err := s.Serve(lis)
-	if !unhook() {
-		<-stopped
-	}
-	if err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the admin API: %w", err)
+	if err != nil {
+		return fmt.Errorf("the admin API: %w", err)
 	}
 	return nil
 }

@@ -11,11 +11,12 @@ import (
 
 	"meshlite.dev/internal/catalog"
 	eventsweb "meshlite.dev/internal/events/web"
+	"meshlite.dev/internal/httpserve"
 	"meshlite.dev/internal/txn/web"
 )
 
-// appGrace is how long applications' requests under way may take once the server
-// stops: what they began goes on, and they can ask again.
+// appGrace is how long the answers to applications may take once the server stops:
+// those that wait are told to ask again, and what they began goes on.
 const appGrace = 3 * time.Second
 
 // appHandler is what applications reach at --app-addr, by the path.
@@ -42,24 +43,10 @@ func serveApp(ctx context.Context, lis net.Listener, handler http.Handler, log *
 		WriteTimeout:      web.MaxTimeout + time.Minute, // an answer waits for the votes
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	stopped := make(chan struct{})
-	unhook := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), appGrace)
-		defer cancel()
-		if err := s.Shutdown(grace); err != nil {
-			_ = s.Close() // its error is the listener's, which is closed already
-		}
-	})
-	err := s.Serve(lis)
-	if !unhook() {
-		<-stopped
-	}
-	if err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve applications: %w", err)
+	if err := httpserve.Until(ctx, s, lis, appGrace, nil); err != nil {
+		return fmt.Errorf("applications: %w", err)
 	}
 	return nil
 }
