@@ -39,9 +39,14 @@ func eventsOf(t *testing.T, s *lab.Server, query string) (out []toldEvent) {
 }
 
 // untilTold waits for n events of a type about a subject.
-func untilTold(t *testing.T, s *lab.Server, typ, subject string, n int) (all []toldEvent) {
+func untilTold(t *testing.T, s *lab.Server, typ, subject string, n int) []toldEvent {
 	t.Helper()
-	lab.Until(t, 20*time.Second, typ+" is told of "+subject, func() error {
+	return untilToldIn(t, 20*time.Second, s, typ, subject, n)
+}
+
+func untilToldIn(t *testing.T, limit time.Duration, s *lab.Server, typ, subject string, n int) (all []toldEvent) {
+	t.Helper()
+	lab.Until(t, limit, typ+" is told of "+subject, func() error {
 		all = slices.DeleteFunc(eventsOf(t, s, "?type="+typ), func(e toldEvent) bool { return e.Subject != subject })
 		if len(all) < n {
 			return fmt.Errorf("%d of %d", len(all), n)
@@ -88,7 +93,9 @@ func TestACheckThatFailsIsTold(t *testing.T) {
 		want = map[string]string{events.EndpointHealthy: events.EndpointUnhealthy, events.EndpointUnhealthy: events.EndpointHealthy}[e.Type]
 	}
 	consul.Deregister(lab.Instance{ID: "web-1", Name: "web"})
-	untilTold(t, s, events.EndpointRemoved, "service/web", 1)
+	removed := untilTold(t, s, events.EndpointRemoved, "service/web", 1)
+	gone := untilToldIn(t, 60*time.Second, s, events.ServiceDeregistered, "service/web", 1) // an empty service lingers for half a minute
+	t.Logf("from the last instance's end to the service's: %s", gone[0].Time.Sub(removed[0].Time).Round(time.Millisecond))
 }
 
 // TestSidecarsAreTold when they come, are synced, and go.
