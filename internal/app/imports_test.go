@@ -64,7 +64,7 @@ var rules = []rule{
 		Why:    "a transaction knows nothing of what it decides on: fleets of proxies and HTTP services are both its participants",
 		From:   []string{"internal/txn"},
 		Forbid: []string{module},
-		Allow:  []string{module + "internal/txn", module + "internal/store"},
+		Allow:  []string{module + "internal/txn", module + "internal/store", module + "internal/httpcall"},
 	},
 	{
 		Why:    "an Envoy message outside internal/xds would tie the model to Envoy's versions",

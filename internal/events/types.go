@@ -28,6 +28,8 @@ const (
 	ProxyStale        = "mesh.proxy.stale"
 	ProxyNacked       = "mesh.proxy.nacked"
 
+	DeliveryDeadLettered = "mesh.delivery.deadlettered"
+
 	Gap = "mesh.events.gap"
 )
 
@@ -81,6 +83,19 @@ type Rejection struct {
 	Message  string   `json:"message" doc:"Envoy's words"`
 }
 
+// Delivery is the data of mesh.delivery events.
+type Delivery struct {
+	Subscription string `json:"subscription" doc:"NAMESPACE/NAME of the EventSubscription"`
+	Service      string `json:"service" doc:"of the handler"`
+	Queue        string `json:"queue" doc:"dead-letter queue that has the event now"`
+	ID           string `json:"id,omitempty" doc:"of the event; absent where what came was none"`
+	Source       string `json:"source,omitempty" doc:"of the event"`
+	Type         string `json:"type,omitempty" doc:"of the event"`
+	Subject      string `json:"subject,omitempty" doc:"of the event"`
+	Attempts     int    `json:"attempts" doc:"made to handle it"`
+	Reason       string `json:"reason" doc:"why it was given up"`
+}
+
 // GapData is the data of mesh.events.gap.
 type GapData struct {
 	Replica string `json:"replica" doc:"the xds-server whose memory has a gap"`
@@ -117,6 +132,7 @@ func Types() []Type {
 		{ProxySynced, "A sidecar acknowledged all that it was sent.", Proxy{}},
 		{ProxyStale, "A sidecar has not acknowledged for five seconds what it was sent, or something is held back from it.", Proxy{}},
 		{ProxyNacked, "A sidecar's Envoy refused something; other refusals of the same sidecar are told again with it.", Proxy{}},
+		{DeliveryDeadLettered, "A subscription gave an event up, and it lies in the dead-letter queue. Of dead letters that are of this type themselves nothing is told.", Delivery{}},
 		{Gap, "The one who tells has a gap in its memory: events may be missing before this one. The state of everything in its scope follows; what it does not name is gone.", GapData{}},
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"meshlite.dev/internal/httpcall"
 	"meshlite.dev/internal/store"
 	"meshlite.dev/internal/txn"
 	"meshlite.dev/internal/txn/coordinator"
@@ -30,11 +31,10 @@ const (
 )
 
 const (
-	firstPause  = 100 * time.Millisecond // before a prepare is asked again, then twice as long
-	longPause   = 2 * time.Second
-	oneCall     = 15 * time.Second // of a try
-	wordsOf     = 1 << 10          // bytes of an answer that are kept as its words
-	idleCallers = 512              // connections kept to the proxy: fewer than calls at once are dialled again and again
+	firstPause = 100 * time.Millisecond // before a prepare is asked again, then twice as long
+	longPause  = 2 * time.Second
+	oneCall    = 15 * time.Second // of a try
+	wordsOf    = 1 << 10          // bytes of an answer that are kept as its words
 )
 
 // Caller calls participants through an Envoy of the coordinator's own, so that
@@ -43,14 +43,7 @@ type Caller struct{ client *http.Client }
 
 // NewCaller calls through proxy, as HTTP_PROXY means it: "http://127.0.0.1:15001".
 func NewCaller(proxy *url.URL) *Caller {
-	return &Caller{&http.Client{
-		Transport: &http.Transport{
-			Proxy: http.ProxyURL(proxy), DisableCompression: true,
-			MaxIdleConns: idleCallers, MaxIdleConnsPerHost: idleCallers, IdleConnTimeout: time.Minute,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       oneCall,
-	}}
+	return &Caller{httpcall.Through(proxy, oneCall)}
 }
 
 // Close ends connections that are not in use.
