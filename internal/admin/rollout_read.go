@@ -51,6 +51,8 @@ func rolloutFailure(err error) error {
 		return fail(http.StatusConflict, "meshctl rollout status shows where it stands", "%v", err)
 	case errors.Is(err, adminapi.ErrElsewhere):
 		return fail(http.StatusServiceUnavailable, "try again, or ask the replica that leads", "%v", err)
+	case errors.Is(err, adminapi.ErrUnsure):
+		return fail(http.StatusGatewayTimeout, "meshctl rollout status shows whether it was done", "%v", err)
 	}
 	return err
 }

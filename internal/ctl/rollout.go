@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -24,6 +25,20 @@ func (s *session) rolloutCmd() *cobra.Command {
 		s.rolloutDecide(adminapi.VerbCommit), s.rolloutDecide(adminapi.VerbConfirm), s.rolloutDecide(adminapi.VerbAbort),
 		s.rolloutUndo(), s.rolloutDecide(adminapi.VerbResolve), s.rolloutDiff())
 	return cmd
+}
+
+// orderLimit is how long a command may take, unless --request-timeout says: the
+// server has it done by the replica that leads, and waits for the next one where
+// that has died.
+const orderLimit = 40 * time.Second
+
+// order posts what a person decides about rollouts.
+func (s *session) order(cmd *cobra.Command, path string, body, v any) error {
+	patient := *s
+	if !cmd.Flags().Changed("timeout") && !cmd.Flags().Changed("request-timeout") {
+		patient.timeout = orderLimit
+	}
+	return patient.call(cmd.Context(), http.MethodPost, path, body, v)
 }
 
 // watching are the flags of commands that may wait for the end of a rollout.

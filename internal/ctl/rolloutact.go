@@ -3,7 +3,6 @@ package ctl
 import (
 	"cmp"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -117,7 +116,7 @@ server's flags say. What a flag does not say is the server's.
 			}
 			req.By = s.by()
 			var out adminapi.StartResponse
-			if err := s.call(cmd.Context(), http.MethodPost, "/v1/rollouts", req, &out); err != nil {
+			if err := s.order(cmd, "/v1/rollouts", req, &out); err != nil {
 				return err
 			}
 			if out.Rollout == nil {
@@ -189,7 +188,7 @@ takes them again: put the carrier right as well.
 			}
 			req.By = s.by()
 			var r adminapi.Rollout
-			if err := s.call(cmd.Context(), http.MethodPost, "/v1/rollouts/undo", req, &r); err != nil {
+			if err := s.order(cmd, "/v1/rollouts/undo", req, &r); err != nil {
 				return err
 			}
 			return s.begun(cmd, r, r, w)
@@ -266,7 +265,7 @@ func (s *session) rolloutDecide(verb adminapi.RolloutVerb) *cobra.Command {
 			}
 			req := adminapi.DecideRequest{By: s.by(), Reason: reason}
 			var now adminapi.Rollout
-			if err := s.call(cmd.Context(), http.MethodPost, rolloutPath(r.ID, "/"+string(verb)), req, &now); err != nil {
+			if err := s.order(cmd, rolloutPath(r.ID, "/"+string(verb)), req, &now); err != nil {
 				return err
 			}
 			switch {

@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -11,37 +10,6 @@ import (
 	"meshlite.dev/internal/txn"
 	"meshlite.dev/internal/txn/coordinator"
 )
-
-// ask has the leader's loop do something and returns its answer.
-func ask[T any](ctx context.Context, m *Manager, do func(*desk) (T, error)) (T, error) {
-	type reply struct {
-		v   T
-		err error
-	}
-	var none T
-	if !m.leads.Load() {
-		if name := m.leader(); name != "" {
-			return none, fmt.Errorf("%w: %s is", adminapi.ErrElsewhere, name)
-		}
-		return none, adminapi.ErrElsewhere
-	}
-	answer := make(chan reply, 1)
-	select {
-	case m.commands <- func(d *desk) {
-		v, err := do(d)
-		answer <- reply{v, err}
-	}:
-	case <-ctx.Done():
-		return none, ctx.Err()
-	}
-	r := <-answer
-	return r.v, r.err
-}
-
-// Start implements admin.Rollouts.
-func (m *Manager) Start(ctx context.Context, req adminapi.StartRequest) (adminapi.StartResponse, error) {
-	return ask(ctx, m, func(d *desk) (adminapi.StartResponse, error) { return d.start(req) })
-}
 
 func (d *desk) start(req adminapi.StartRequest) (adminapi.StartResponse, error) {
 	if it, ok := d.m.ledger.get(req.ID); ok && req.ID != "" {
@@ -65,11 +33,6 @@ func (d *desk) start(req adminapi.StartRequest) (adminapi.StartResponse, error) 
 		return adminapi.StartResponse{Rollout: &it.Rollout}, nil
 	}
 	return adminapi.StartResponse{Next: &req.Options}, nil
-}
-
-// Undo implements admin.Rollouts.
-func (m *Manager) Undo(ctx context.Context, req adminapi.UndoRequest) (adminapi.Rollout, error) {
-	return ask(ctx, m, func(d *desk) (adminapi.Rollout, error) { return d.undoTo(req) })
 }
 
 func (d *desk) undoTo(req adminapi.UndoRequest) (adminapi.Rollout, error) {
@@ -110,27 +73,21 @@ func (d *desk) undoTo(req adminapi.UndoRequest) (adminapi.Rollout, error) {
 	return d.undo(r, ref.Hash, "")
 }
 
-// Decide implements admin.Rollouts.
-func (m *Manager) Decide(ctx context.Context, id string, verb adminapi.RolloutVerb, req adminapi.DecideRequest) (adminapi.Rollout, error) {
-	until, err := ask(ctx, m, func(d *desk) (func(adminapi.Rollout) bool, error) {
-		it, ok := d.m.ledger.get(id)
-		if !ok {
-			return nil, fmt.Errorf("%w: %q", adminapi.ErrNoRollout, id)
-		}
-		switch verb {
-		case adminapi.VerbCommit:
-			return d.approve(it.Rollout, req)
-		case adminapi.VerbConfirm:
-			return d.confirm(it.Rollout, req)
-		case adminapi.VerbAbort:
-			return d.abort(it.Rollout, req)
-		}
-		return d.settle(it.Rollout, req)
-	})
-	if err != nil {
-		return adminapi.Rollout{}, err
+// decide does what verb says and returns when that is seen to be done.
+func (d *desk) decide(o decision) (until func(adminapi.Rollout) bool, err error) {
+	it, ok := d.m.ledger.get(o.Rollout)
+	if !ok {
+		return nil, fmt.Errorf("%w: %q", adminapi.ErrNoRollout, o.Rollout)
 	}
-	return m.ledger.await(ctx, id, until)
+	switch o.Verb {
+	case adminapi.VerbCommit:
+		return d.approve(it.Rollout, o.Request)
+	case adminapi.VerbConfirm:
+		return d.confirm(it.Rollout, o.Request)
+	case adminapi.VerbAbort:
+		return d.abort(it.Rollout, o.Request)
+	}
+	return d.settle(it.Rollout, o.Request)
 }
 
 func decided(r adminapi.Rollout) bool { return r.State != adminapi.Pending }

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -32,6 +33,11 @@ type desk struct {
 	ends  chan outcome
 	carry sync.WaitGroup
 
+	name     string // of the reign, no other has it
+	commands chan func()
+	over     chan struct{}   // closed when the reign ends
+	taken    map[string]bool // orders of other replicas, by id
+
 	dirty   bool      // the newest proposal may differ from what is in force
 	again   time.Time // when to look at it; zero: at once
 	silent  int       // rollouts in a row without enough answers
@@ -39,6 +45,7 @@ type desk struct {
 	pending []policy.Key
 	open    *running
 	watch   *watched
+	shared  time.Time // when the others were shown how far it is
 }
 
 // reign leads until ctx ends or the journal is another's.
@@ -53,13 +60,15 @@ func (m *Manager) reign(ctx context.Context, j journal.Journal) {
 		m.trouble(ctx, err)
 		return
 	}
-	d := &desk{m: m, ctx: ctx, coord: coord, ends: make(chan outcome), dirty: m.proposal() != nil}
+	d := &desk{m: m, ctx: ctx, coord: coord, ends: make(chan outcome), dirty: m.proposal() != nil,
+		name: rand.Text(), commands: make(chan func()), over: make(chan struct{}), taken: map[string]bool{}}
 	ended := make(chan error, 1)
 	go func() { ended <- coord.Run(ctx) }()
-	m.leads.Store(true)
+	m.leads.Store(d)
 	m.tell(func(n *note) { n.Leads, n.Said = true, nil })
 	err = d.run(ended)
-	m.leads.Store(false)
+	m.leads.Store(nil)
+	close(d.over)
 	m.tell(func(n *note) { n.Leads, n.Ask = false, nil })
 	stop()
 	d.carry.Wait()
@@ -96,10 +105,12 @@ func (d *desk) run(ended <-chan error) error {
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	d.hear()
 	for {
 		d.next()
 		d.m.wait(d.waits)
 		d.m.holds(d.pendings())
+		d.share()
 		timer.Reset(max(time.Until(d.wake()), 0))
 		select {
 		case <-d.ctx.Done():
@@ -109,8 +120,12 @@ func (d *desk) run(ended <-chan error) error {
 		case <-d.m.news:
 			d.dirty, d.again, d.silent = true, time.Time{}, 0
 			d.behind()
-		case do := <-d.m.commands:
-			do(d)
+		case do := <-d.commands:
+			do()
+		case <-d.m.asked:
+			d.hear()
+		case done := <-d.m.fresh:
+			close(done) // it knows best
 		case o := <-d.ends:
 			d.finish(o)
 		case <-timer.C:
@@ -143,6 +158,9 @@ func (d *desk) wake() time.Time {
 	}
 	if d.watch != nil {
 		sooner(d.watch.next)
+	}
+	if d.shares() {
+		sooner(d.shared.Add(shareEvery))
 	}
 	return at
 }

@@ -130,8 +130,9 @@ type world struct {
 	m    *rollout.Manager
 	stop func()
 
-	mu   sync.Mutex
-	used []string
+	mu    sync.Mutex
+	used  []string
+	stall time.Time // until when it takes no commands of others
 }
 
 func newWorld(t *testing.T, proxies int, cfg func(*rollout.Config)) *world {

@@ -133,7 +133,7 @@ func (l *ledger) edit(id string, change func(*adminapi.RolloutDetail)) {
 	next := copyOf(it.Rollout)
 	change(&next)
 	next.Log = next.Log[max(len(next.Log)-maxLog, 0):]
-	it.Rollout = next
+	it.Rollout, it.unsaved = next, true
 	l.wake()
 	l.mu.Unlock()
 	l.observe(before, next.Rollout)
@@ -141,18 +141,27 @@ func (l *ledger) edit(id string, change func(*adminapi.RolloutDetail)) {
 
 // save stores a rollout as it is in memory.
 func (l *ledger) save(ctx context.Context, id string) error {
+	return l.saveIf(ctx, id, func(*item) bool { return true })
+}
+
+// saveIf is save of a rollout that is as want has it.
+func (l *ledger) saveIf(ctx context.Context, id string, want func(*item) bool) error {
 	l.mu.Lock()
 	it := l.find(id)
-	if it == nil {
+	if it == nil || !want(it) {
 		l.mu.Unlock()
 		return nil
 	}
 	raw, err := encode(itemPrefix+id, it)
+	it.unsaved = false
 	l.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	if err := l.store.Commit(ctx, store.Op{Key: itemPrefix + id, Value: raw}); err != nil {
+		l.mu.Lock()
+		it.unsaved = true
+		l.mu.Unlock()
 		return fmt.Errorf("store rollout %s: %w", id, err)
 	}
 	return nil

@@ -54,9 +54,9 @@ type Manager struct {
 	cfg    Config
 	ledger *ledger
 
-	reigns   chan reign
-	commands chan func(*desk)
-	news     chan struct{} // holds one token while a proposal is new
+	reigns chan reign
+	news   chan struct{}      // holds one token while a proposal is new
+	fresh  chan chan struct{} // closed once what is on record was read
 
 	mu       sync.Mutex
 	newest   *policy.Proposal
@@ -72,7 +72,7 @@ type Manager struct {
 	notes chan []byte   // for the board, the newest one
 	asked chan struct{} // holds one token while another replica has said something
 
-	leads atomic.Bool
+	leads atomic.Pointer[desk]    // nil while another does
 	open  atomic.Pointer[running] // for the participants
 }
 
@@ -96,7 +96,7 @@ func New(cfg Config) *Manager {
 	}
 	return &Manager{
 		cfg: cfg, ledger: newLedger(cfg.Store, cfg.Observe),
-		reigns: make(chan reign), commands: make(chan func(*desk)), news: make(chan struct{}, 1),
+		reigns: make(chan reign), news: make(chan struct{}, 1), fresh: make(chan chan struct{}),
 		heard: make(chan struct{}), notes: make(chan []byte, 1), asked: make(chan struct{}, 1),
 	}
 }
@@ -192,6 +192,9 @@ func (m *Manager) Run(ctx context.Context) error {
 			if m.elsewhere() {
 				m.follow(ctx, false)
 			}
+		case done := <-m.fresh:
+			m.follow(ctx, false)
+			close(done)
 		case <-tick.C:
 			m.follow(ctx, false)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,8 @@ type note struct {
 	InForce string    `json:"inForce,omitempty"` // the hash that it serves
 	Ask     *question `json:"ask,omitempty"`     // of the leader
 	Said    *said     `json:"said,omitempty"`    // of the others: to the last question
+	Orders  []order   `json:"orders,omitempty"`  // for the leader, that are not answered yet
+	Answers int       `json:"answers,omitempty"` // of the leader, to such; counted, so that they are looked for
 }
 
 // question asks every replica for the vote of its proxies.
@@ -97,6 +100,13 @@ func (m *Manager) others() (map[string]note, <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.peers, m.heard
+}
+
+// notesNow are those of the others, and this replica's.
+func (m *Manager) notesNow() (others []note, own note) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Values(m.peers)), m.own
 }
 
 // leader names the replica that leads; "" where none says so.

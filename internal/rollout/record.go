@@ -39,6 +39,8 @@ type item struct {
 	Version int                    `json:"version"`
 	Seq     uint64                 `json:"seq"`
 	Rollout adminapi.RolloutDetail `json:"rollout"`
+
+	unsaved bool // the store has it otherwise
 }
 
 func encode(key string, v any) ([]byte, error) {

@@ -25,7 +25,7 @@ func replicas(t *testing.T, n int, test func(all []*world)) {
 				w.fleet.voters[k].ID = name + "-" + w.fleet.voters[k].ID
 			}
 			w.cfg = func(c *rollout.Config) {
-				c.Store, c.Board, c.Replica = w.store, w.store, name
+				c.Store, c.Board, c.Replica = &stalling{Store: w.store, w: w}, w.store, name
 				c.Lead = func(ctx context.Context, do func(context.Context, journal.Journal)) {
 					w.store.Hold(ctx, "rollouts", func(ctx context.Context) { do(ctx, w.journal.Open()) })
 				}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -37,9 +38,7 @@ func TestReplicasRollOutTogether(t *testing.T) {
 	r := becomes(t, l, "all four said yes", func(r adminapi.Rollout) bool { return r.State == adminapi.Committed && r.Votes.Yes == 4 })
 	t.Logf("4 Envoys of 2 servers decided in %s", r.Decided.Sub(r.Started))
 	lab.Until(t, 10*time.Second, "all run it", func() error { return runAll(t, all, "6s") })
-	if out := l.Meshctl("rollout", "undo"); out.Code == 0 {
-		t.Errorf("the follower undid something: %s", out.Stdout)
-	}
+	steerFrom(t, l, second, all)
 
 	near[1].Signal(syscall.SIGSTOP) // the vote takes its time
 	inKV(t, consul, "orders", policyYAML("orders", "\n  timeouts: {request: 7s}"))
@@ -69,6 +68,37 @@ func TestReplicasRollOutTogether(t *testing.T) {
 	leader.WaitReady(20 * time.Second)
 	lab.Until(t, 30*time.Second, "all run it", func() error { return runAll(t, all, "7s") })
 	clean(t, load.Finish())
+}
+
+// steerFrom gives the commands of a rollout to a server that does not lead, and
+// leaves a timeout of 6s in force.
+func steerFrom(t *testing.T, l *lab.Lab, follower *lab.Server, all []*lab.Sidecar) {
+	t.Helper()
+	leader := l.Server
+	l.Server = follower
+	defer func() { l.Server = leader }()
+	took := time.Now()
+	l.MustMeshctl("rollout", "undo", "-w")
+	t.Logf("undone by way of the follower in %s", time.Since(took).Round(time.Millisecond))
+	lab.Until(t, 10*time.Second, "all are back", func() error { return runAll(t, all, "5s") })
+	l.MustMeshctl("rollout", "start", "--retry", "--mode", "hold", "--confirm-timeout", "10m")
+	held := becomes(t, l, "the follower shows that it is held", func(r adminapi.Rollout) bool {
+		return r.Phase == adminapi.PhaseHeld && r.Votes.Yes == len(all)
+	})
+	var votes adminapi.RolloutVotes
+	if err := follower.Try("/v1/rollouts/"+held.ID+"/votes", &votes); err != nil || len(votes.Items) != len(all) {
+		t.Errorf("the follower's votes: %+v, %v", votes, err)
+	}
+	if out := l.Meshctl("rollout", "confirm"); out.Code == 0 || !strings.Contains(out.Stderr, "there is nothing to confirm") {
+		t.Errorf("confirmed while it is held: exit %d, %s", out.Code, out.Stderr)
+	}
+	took = time.Now()
+	l.MustMeshctl("rollout", "commit", "--reason", "by way of the follower")
+	t.Logf("committed by way of the follower in %s", time.Since(took).Round(time.Millisecond))
+	lab.Until(t, 10*time.Second, "all run it", func() error { return runAll(t, all, "6s") })
+	becomes(t, l, "it waits for its confirmation", func(r adminapi.Rollout) bool { return r.ID == held.ID && r.Phase == adminapi.PhaseConfirming })
+	l.MustMeshctl("rollout", "confirm")
+	becomes(t, l, "it is confirmed", func(r adminapi.Rollout) bool { return r.ID == held.ID && r.State == adminapi.Committed && r.Phase == "" })
 }
 
 // TestAServerKilledInARollout: at whatever moment, what the history says is what

@@ -11,7 +11,8 @@ var (
 	ErrNoRollout  = errors.New("no such rollout")  // 404
 	ErrNoRevision = errors.New("no such revision") // 404
 	ErrNotNow     = errors.New("not possible now") // 409: wrapped with what stands in the way
-	ErrElsewhere  = errors.New("not the leader")   // 503: another replica leads, and cannot be asked
+	ErrElsewhere  = errors.New("not the leader")   // 503: another replica leads, and was not reached
+	ErrUnsure     = errors.New("not answered")     // 504: it may have been done, or yet be
 )
 
 // States of a rollout, as its users know them.
