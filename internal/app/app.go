@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -40,10 +39,10 @@ func Run(ctx context.Context, cfg Config, opts ...Option) error {
 		return err
 	}
 	if a.transactions != nil {
-		a.transactions.addr = cmp.Or(cfg.AppAdvertise, lis.addrs().App)
+		a.transactions.addr = home(cfg, lis)
 	}
 	if a.events.taking() {
-		withdraw := a.homes.offer(mesh.EventsHost, cmp.Or(cfg.AppAdvertise, lis.addrs().App))
+		withdraw := a.homes.offer(mesh.EventsHost, home(cfg, lis))
 		defer withdraw()
 	}
 	o.started(lis.addrs())
@@ -77,7 +76,10 @@ func (a *app) run(ctx context.Context, lis *listening) error {
 		parts = append(parts, func(ctx context.Context) error { return admin.Serve(ctx, lis.admin, a.handler, a.adminTLS, a.log) })
 	}
 	if lis.app != nil {
-		parts = append(parts, func(ctx context.Context) error { return serveApp(ctx, lis.app, a.appHandler(), a.log) })
+		parts = append(parts, func(ctx context.Context) error { return serveApp(ctx, lis.app, a.reload["app"], a.appHandler(), a.log) })
+	}
+	if a.appCA != nil {
+		parts = append(parts, func(ctx context.Context) error { return a.appCA.Run(ctx, a.homes.again) })
 	}
 	if a.transactions != nil {
 		parts = append(parts, a.transactions.run)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"meshlite.dev/internal/catalog"
 	eventsweb "meshlite.dev/internal/events/web"
 	"meshlite.dev/internal/httpserve"
+	"meshlite.dev/internal/tlsconf"
 	"meshlite.dev/internal/txn/web"
 )
 
@@ -34,8 +36,11 @@ func (a *app) appHandler() http.Handler {
 	return mux
 }
 
-// serveApp answers on lis until ctx ends.
-func serveApp(ctx context.Context, lis net.Listener, handler http.Handler, log *slog.Logger) error {
+// serveApp answers on lis until ctx ends; without certs in clear text.
+func serveApp(ctx context.Context, lis net.Listener, certs *tlsconf.Reloader, handler http.Handler, log *slog.Logger) error {
+	if certs != nil {
+		lis = tls.NewListener(lis, certs.TLS("http/1.1"))
+	}
 	s := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,

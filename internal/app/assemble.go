@@ -55,7 +55,8 @@ type app struct {
 	hub          *admin.Hub
 	handler      http.Handler
 	adminTLS     *tls.Config
-	reload       map[string]*tlsconf.Reloader // by listener: "xds", "admin"
+	reload       map[string]*tlsconf.Reloader // by listener: "xds", "admin", "app"
+	appCA        *tlsconf.Bundle              // nil: nothing proves the servers of reserved hosts
 	log          *slog.Logger
 }
 
@@ -99,6 +100,7 @@ func assemble(ctx context.Context, cfg Config, o options, own *durable, log *slo
 	a.builder = newBuilder(a.inbox, cfg.RootNamespace, messages, a.xds.store.Apply, meter.Built, log)
 	a.builder.changed = a.tell
 	a.homes = newHomes(boardOf(shared), messages, a.xds.store.Apply, a.builder.ready, log)
+	a.homes.authority = a.appCA
 	if err := a.openTransactions(cfg, shared, meter.Transacted, log); err != nil {
 		return nil, err
 	}
@@ -141,6 +143,7 @@ func (a *app) openTLS(cfg Config) error {
 	for name, files := range map[string]tlsconf.Config{
 		"xds":   {CertFile: cfg.XDSTLSCert, KeyFile: cfg.XDSTLSKey, ClientCAFile: cfg.XDSClientCA, Log: a.log},
 		"admin": {CertFile: cfg.AdminTLSCert, KeyFile: cfg.AdminTLSKey, Log: a.log},
+		"app":   {CertFile: cfg.AppTLSCert, KeyFile: cfg.AppTLSKey, ClientCAFile: cfg.AppClientCA, Names: cfg.appHosts(), Log: a.log},
 	} {
 		if files.CertFile == "" {
 			continue
@@ -150,6 +153,13 @@ func (a *app) openTLS(cfg Config) error {
 			return fmt.Errorf("--%s-tls-cert: %w", name, err)
 		}
 		a.reload[name] = r
+	}
+	if cfg.AppCA != "" {
+		b, err := tlsconf.LoadBundle(cfg.AppCA, a.log)
+		if err != nil {
+			return fmt.Errorf("--app-ca: %w", err)
+		}
+		a.appCA = b
 	}
 	if r := a.reload["admin"]; r != nil {
 		a.adminTLS = r.TLS("h2", "http/1.1")

@@ -15,6 +15,7 @@ import (
 
 	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/events/amqp"
+	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/xds/resource"
 	"meshlite.dev/internal/xds/server"
 )
@@ -57,6 +58,10 @@ type Config struct {
 	XDSClientCA    string // xds-client-ca: demands client certificates
 	AppAddr        string // app-addr: where applications speak to the roles that serve them
 	AppAdvertise   string // app-advertise: HOST:PORT at which sidecars reach it; empty is app-addr
+	AppTLSCert     string // app-tls-cert, reloaded on change
+	AppTLSKey      string // app-tls-key
+	AppClientCA    string // app-client-ca: demands client certificates of the sidecars
+	AppCA          string // app-ca: by which sidecars know the servers of app-addr; reloaded on change
 	AppProxy       string // app-proxy: URL of an Envoy through which services are called
 	AdminTLSCert   string // admin-tls-cert, reloaded on change
 	AdminTLSKey    string // admin-tls-key
@@ -156,6 +161,17 @@ func (c Config) has(role string) bool { return slices.Contains(c.Roles, role) }
 // app reports whether applications are served.
 func (c Config) app() bool { return c.has("transactions") || c.has("events") }
 
+// appHosts are the reserved hosts that this replica answers for, by its roles.
+func (c Config) appHosts() (hosts []string) {
+	if c.has("transactions") {
+		hosts = append(hosts, mesh.TransactionsHost)
+	}
+	if c.has("events") {
+		hosts = append(hosts, mesh.EventsHost)
+	}
+	return hosts
+}
+
 // validateAMQP checks how the broker is reached, where there is one.
 func (c Config) validateAMQP() error {
 	switch {
@@ -215,6 +231,13 @@ func (c Config) validateTrust() []error {
 	}
 	pair(c.XDSTLSCert, c.XDSTLSKey, "xds-tls-cert", "xds-tls-key")
 	pair(c.AdminTLSCert, c.AdminTLSKey, "admin-tls-cert", "admin-tls-key")
+	pair(c.AppTLSCert, c.AppTLSKey, "app-tls-cert", "app-tls-key")
+	if c.AppClientCA != "" && c.AppTLSCert == "" {
+		faults = append(faults, errors.New("--app-client-ca needs --app-tls-cert and --app-tls-key: client certificates come with TLS"))
+	}
+	if c.AppTLSCert != "" && c.AppCA == "" {
+		faults = append(faults, errors.New("--app-tls-cert needs --app-ca, the CA file by which sidecars know the server"))
+	}
 	if c.XDSClientCA != "" && c.XDSTLSCert == "" {
 		faults = append(faults, errors.New("--xds-client-ca needs --xds-tls-cert and --xds-tls-key: client certificates come with TLS"))
 	}
@@ -224,7 +247,7 @@ func (c Config) validateTrust() []error {
 	}{
 		{"xds-addr", c.XDSAddr, "--xds-tls-cert, --xds-tls-key and --xds-client-ca", c.XDSTLSCert != "" && c.XDSClientCA != ""},
 		{"admin-addr", c.AdminAddr, "--admin-token-file", c.AdminTokenFile != ""},
-		{"app-addr", c.AppAddr, "a network policy in front of it and --insecure", !c.app()},
+		{"app-addr", c.AppAddr, "--app-tls-cert, --app-tls-key, --app-ca and --app-client-ca", !c.app() || c.AppTLSCert != "" && c.AppClientCA != ""},
 	} {
 		loopback, err := isLoopback(a.addr)
 		if err != nil {

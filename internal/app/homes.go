@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -8,16 +9,32 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/store"
+	"meshlite.dev/internal/tlsconf"
 	"meshlite.dev/internal/xds/resource"
 )
 
 // homesBoard is where replicas tell each other which reserved hosts they answer
-// for: notes of JSON, {"transactions.mesh": "10.0.0.7:18002"}.
+// for: notes of JSON, {"transactions.mesh": "https://10.0.0.7:18002"}, without the
+// scheme where it is spoken to in clear text. Each says so for itself, so that
+// replicas may take to TLS one after the other.
 const homesBoard = "homes"
+
+// overTLS heads an address that is spoken to by TLS.
+const overTLS = "https://"
+
+// home is where this replica says that it answers for reserved hosts.
+func home(cfg Config, lis *listening) string {
+	addr := cmp.Or(cfg.AppAdvertise, lis.addrs().App)
+	if cfg.AppTLSCert != "" {
+		return overTLS + addr
+	}
+	return addr
+}
 
 // homes leads the proxies to the replicas that answer for a reserved host. Make one
 // with newHomes.
@@ -27,9 +44,12 @@ type homes struct {
 	publish func([]resource.Set)
 	ready   <-chan struct{} // nothing is published before the first configuration
 	log     *slog.Logger
+	// authority is sent along, to prove those that speak TLS; nil: these are left
+	// out.
+	authority *tlsconf.Bundle
 
 	mu     sync.Mutex
-	own    map[string]string            // by host: HOST:PORT
+	own    map[string]string            // by host: an address as it stands in a note
 	others map[string]map[string]string // likewise, by replica
 	served map[string]bool              // hosts that were ever published
 	notes  chan []byte                  // has room for the newest
@@ -71,6 +91,11 @@ func (h *homes) edit(change func()) {
 	default:
 	}
 	h.notes <- note
+	h.again()
+}
+
+// again has it published once more.
+func (h *homes) again() {
 	select {
 	case h.turn <- struct{}{}:
 	default:
@@ -113,10 +138,7 @@ func (h *homes) hear(notes map[string][]byte) {
 	h.mu.Lock()
 	h.others = others
 	h.mu.Unlock()
-	select {
-	case h.turn <- struct{}{}:
-	default:
-	}
+	h.again()
 }
 
 // sets are what is published of every host that was ever offered: one without a
@@ -134,15 +156,34 @@ func (h *homes) sets() []resource.Set {
 	}
 	var sets []resource.Set
 	for _, host := range slices.Sorted(maps.Keys(h.served)) {
-		var servers []mesh.Endpoint
-		for _, addr := range slices.Compact(slices.Sorted(slices.Values(addrs[host]))) {
-			if e, ok := serverAt(addr); ok {
-				servers = append(servers, e)
-			}
-		}
-		sets = append(sets, resource.Reserved(h.cfg, host, servers))
+		sets = append(sets, resource.Reserved(h.cfg, host, h.servers(host, addrs[host])))
 	}
 	return sets
+}
+
+// servers sorts addresses by how they are spoken to. One that is told both ways is a
+// replica that took to TLS, and the note that it left before.
+func (h *homes) servers(host string, addrs []string) resource.Servers {
+	var s resource.Servers
+	if h.authority != nil {
+		s.CA = h.authority.PEM()
+	}
+	slices.Sort(addrs)
+	for _, addr := range slices.Compact(addrs) {
+		bare, secure := strings.CutPrefix(addr, overTLS)
+		e, ok := serverAt(bare)
+		switch {
+		case !ok, !secure && slices.Contains(addrs, overTLS+bare):
+		case secure:
+			s.TLS = append(s.TLS, e)
+		default:
+			s.Plain = append(s.Plain, e)
+		}
+	}
+	if len(s.TLS) > 0 && s.CA == nil {
+		h.log.Warn("a replica answers by TLS, and nothing proves it to the sidecars of this one: set --app-ca here too", "host", host)
+	}
+	return s
 }
 
 func serverAt(addr string) (mesh.Endpoint, bool) {

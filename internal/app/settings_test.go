@@ -89,6 +89,13 @@ func TestBadSettingsAreNamedWithTheirCure(t *testing.T) {
 			want: []string{"--admin-addr", "--admin-token-file"}},
 		{name: "a certificate without its key", args: []string{"--catalog-dir", "x", "--xds-tls-cert", "c.pem"},
 			want: []string{"--xds-tls-cert and --xds-tls-key go together"}},
+		{name: "an open address for applications without credentials", args: []string{"--catalog-dir", "x", "--roles", "xds,events", "--app-addr", "10.0.0.7:18002",
+			"--app-tls-cert", "c.pem", "--app-tls-key", "k.pem", "--app-ca", "ca.pem"},
+			want: []string{"--app-addr", "10.0.0.7:18002", "--app-client-ca", "--insecure"}},
+		{name: "a server that no sidecar can know", args: []string{"--catalog-dir", "x", "--app-tls-cert", "c.pem", "--app-tls-key", "k.pem"},
+			want: []string{"--app-tls-cert needs --app-ca"}},
+		{name: "client certificates without TLS", args: []string{"--catalog-dir", "x", "--app-client-ca", "ca.pem"},
+			want: []string{"--app-client-ca needs --app-tls-cert"}},
 		{name: "rollouts that cannot be", args: []string{"--catalog-dir", "x", "--rollout", "later", "--rollout-timeout", "0s", "--quorum", "101", "--confirm-timeout", "-1s"},
 			want: []string{`--rollout is "later"`, "auto, direct or hold", "--rollout-timeout is 0s", "--quorum is 101", "--confirm-timeout is -1s"}},
 		{name: "a canary that is none", args: []string{"--catalog-dir", "x", "--canary", "some"}, want: []string{"--canary", `"some"`, "KEY=VALUE"}},
@@ -114,5 +121,13 @@ func TestBadSettingsAreNamedWithTheirCure(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAnAddressForApplicationsWithMutualTLSMayBeOpen(t *testing.T) {
+	_, err := parseSettings("", nil, "--catalog-dir", "x", "--roles", "xds,events,transactions", "--app-addr", "10.0.0.7:18002",
+		"--app-tls-cert", "c.pem", "--app-tls-key", "k.pem", "--app-ca", "ca.pem", "--app-client-ca", "ca.pem")
+	if err != nil {
+		t.Fatal(err)
 	}
 }

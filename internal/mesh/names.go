@@ -23,6 +23,7 @@ const (
 	BallotRoute           = "prepare/out"   // the route configuration of BallotListener; empty but during a vote
 	LocalCluster          = "local_cluster" // static cluster of the bootstrap; its EDS name is LocalAssignment
 	XDSCluster            = "xds"           // static cluster of the bootstrap
+	ClientSecret          = "client"        // static secret of the bootstrap: the proxy's own certificate
 	PassthroughCluster    = "~passthrough"
 	PassthroughRoute      = "~passthrough"
 	PassthroughScope      = "*"

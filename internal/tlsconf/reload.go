@@ -13,10 +13,14 @@ import (
 	"time"
 )
 
+// every is how often files are looked at unless told.
+const every = 5 * time.Second
+
 // Config names the files. CertFile and KeyFile are required.
 type Config struct {
 	CertFile, KeyFile string        // PEM; the certificate first, then its chain
 	ClientCAFile      string        // PEM; set: clients must show a certificate of it
+	Names             []string      // DNS names that the certificate must have
 	Every             time.Duration // between looks at the files; default 5s
 	Log               *slog.Logger  // nil is silent
 }
@@ -49,7 +53,7 @@ type Fault struct {
 // broken: at the start there is nothing older to go on with.
 func Load(cfg Config) (*Reloader, error) {
 	if cfg.Every <= 0 {
-		cfg.Every = 5 * time.Second
+		cfg.Every = every
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -141,6 +145,11 @@ func (r *Reloader) load() (*loaded, error) {
 	l := &loaded{files: f}
 	if l.cert, err = tls.X509KeyPair(f.cert, f.key); err != nil {
 		return nil, fmt.Errorf("certificate %s with key %s: %w", r.cfg.CertFile, r.cfg.KeyFile, err)
+	}
+	for _, name := range r.cfg.Names {
+		if err := l.cert.Leaf.VerifyHostname(name); err != nil {
+			return nil, fmt.Errorf("certificate %s must have the DNS name %s: %w", r.cfg.CertFile, name, err)
+		}
 	}
 	if r.cfg.ClientCAFile == "" {
 		return l, nil

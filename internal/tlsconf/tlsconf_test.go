@@ -269,6 +269,7 @@ func TestTheStartFailsOnFilesThatCannotBeUsed(t *testing.T) {
 			write(t, cfg.KeyFile, key)
 		}},
 		{"a CA without a certificate", func(t *testing.T, cfg *tlsconf.Config) { write(t, cfg.ClientCAFile, []byte("nothing")) }},
+		{"a certificate for another name", func(t *testing.T, cfg *tlsconf.Config) { cfg.Names = []string{"localhost", "events.mesh"} }},
 		{"no key named", func(t *testing.T, cfg *tlsconf.Config) { cfg.KeyFile = "" }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -42,7 +42,7 @@ func newAuthority(t *testing.T) *authority {
 	}
 	a.key = key
 	a.cert = &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA " + rand.Text()}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, a.cert, a.cert, key.Public(), key)
@@ -51,6 +51,21 @@ func newAuthority(t *testing.T) *authority {
 	}
 	a.write("ca.pem", "CERTIFICATE", der)
 	return a
+}
+
+// parsed is the certificate of the authority as clients read it.
+func (a *authority) parsed() *x509.Certificate {
+	a.t.Helper()
+	raw, err := os.ReadFile(a.path("ca.pem"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	block, _ := pem.Decode(raw)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return cert
 }
 
 func (a *authority) path(name string) string { return filepath.Join(a.dir, name) }

@@ -56,6 +56,9 @@ func (s *Server) Start() {
 	s.Process = s.lab.Start("xds-server", s.env, append([]string{Binaries.XDSServer}, s.flags...)...)
 }
 
+// Add gives it further flags from the next start on.
+func (s *Server) Add(flags ...string) { s.flags = append(s.flags, flags...) }
+
 // WaitReady waits for /readyz.
 func (s *Server) WaitReady(limit time.Duration) {
 	s.lab.Helper()

@@ -65,6 +65,7 @@ func (c Config) bootstrap() (*bootstrapv3.Bootstrap, error) {
 		},
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{
 			Clusters: []*clusterv3.Cluster{xds, localCluster(c.Service)},
+			Secrets:  c.secrets(),
 		},
 		ClusterManager: &bootstrapv3.ClusterManager{
 			LocalClusterName: mesh.LocalCluster,
@@ -89,6 +90,9 @@ func (c Config) node() *corev3.Node {
 	own := map[string]*structpb.Value{
 		"outboundPort": structpb.NewNumberValue(float64(c.OutboundPort)),
 		"adminPort":    structpb.NewNumberValue(float64(c.AdminPort)),
+	}
+	if c.TLSCert != "" {
+		own["certificate"] = structpb.NewBoolValue(true)
 	}
 	if len(c.Upstreams) > 0 {
 		list := &structpb.ListValue{}

@@ -81,7 +81,7 @@ func (c Config) tls(host string) (*corev3.TransportSocket, error) {
 		}},
 	}
 	if c.TLSCert != "" {
-		common.TlsCertificates = []*tlsv3.TlsCertificate{{CertificateChain: file(c.TLSCert), PrivateKey: file(c.TLSKey)}}
+		common.TlsCertificates = []*tlsv3.TlsCertificate{c.certificate()}
 	}
 	up := &tlsv3.UpstreamTlsContext{CommonTlsContext: common}
 	if !isIP(host) {
@@ -95,6 +95,19 @@ func (c Config) tls(host string) (*corev3.TransportSocket, error) {
 		Name:       "envoy.transport_sockets.tls",
 		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: config},
 	}, nil
+}
+
+func (c Config) certificate() *tlsv3.TlsCertificate {
+	return &tlsv3.TlsCertificate{CertificateChain: file(c.TLSCert), PrivateKey: file(c.TLSKey)}
+}
+
+// secrets hold what clusters that the server sends name and cannot know: where
+// the sidecar's own certificate is.
+func (c Config) secrets() []*tlsv3.Secret {
+	if c.TLSCert == "" {
+		return nil
+	}
+	return []*tlsv3.Secret{{Name: mesh.ClientSecret, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: c.certificate()}}}
 }
 
 func file(path string) *corev3.DataSource {

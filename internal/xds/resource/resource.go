@@ -50,6 +50,9 @@ type Resource struct {
 	// Policies are all documents that the content comes from, most specific
 	// first, as mesh.DocumentRef.String gives them.
 	Policies []string
+	// Certified is whether Body names mesh.ClientSecret: a proxy without a
+	// certificate gets it as Uncertified leaves it.
+	Certified bool
 }
 
 // Ref names another resource.

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -28,6 +29,13 @@ func NewTrimmer(build string, table []mesh.Capability) *Trimmer {
 		t.fields[protoreflect.FullName(c.Message+"."+c.Field)] = true
 	}
 	return t
+}
+
+// Uncertified is the trimmer of a proxy without a certificate of its own: one that
+// names a secret which the bootstrap lacks would be refused whole.
+func Uncertified() *Trimmer {
+	common := (&tlsv3.CommonTlsContext{}).ProtoReflect().Descriptor().FullName()
+	return &Trimmer{map[protoreflect.FullName]bool{common.Append("tls_certificate_sds_secret_configs"): true}}
 }
 
 // Body returns the body of a message of a type without these fields, and body

@@ -43,7 +43,14 @@ type response struct {
 	items   []*cache.Item
 	removed []string // delta only
 
-	trim *resource.Trimmer // of the proxy's build; nil takes nothing away
+	fit fit // of the proxy
+}
+
+// fit is what is taken from messages so that one proxy can use them. The zero value
+// takes nothing away.
+type fit struct {
+	build *resource.Trimmer // the fields that it is too old for
+	bare  *resource.Trimmer // its own certificate, of which it has none
 }
 
 // size is about the number of bytes on the wire.
@@ -59,7 +66,7 @@ func (r *response) size() (n int) {
 func (r *response) buffers() mem.BufferSlice {
 	out := make(mem.BufferSlice, 0, 2*len(r.items)+1)
 	for _, i := range r.items {
-		i = trimmed(i, r.trim)
+		i = r.fit.trimmed(i)
 		if r.sotw {
 			out = append(out, mem.SliceBuffer(anyFrame(i)), mem.SliceBuffer(i.Body))
 		} else {
@@ -78,14 +85,17 @@ func (r *response) buffers() mem.BufferSlice {
 	return append(out, mem.SliceBuffer(tail))
 }
 
-// trimmed is i as a build gets it that does not know all of it, under the same
-// version.
-func trimmed(i *cache.Item, t *resource.Trimmer) *cache.Item {
-	if t == nil || i.Resource == nil {
+// trimmed is i as the proxy can use it, under the same version.
+func (f fit) trimmed(i *cache.Item) *cache.Item {
+	if i.Resource == nil {
 		return i
 	}
 	less := *i.Resource
-	if less.Body = t.Body(i.Type, i.Body); len(less.Body) == len(i.Body) {
+	less.Body = f.build.Body(i.Type, i.Body)
+	if i.Certified {
+		less.Body = f.bare.Body(i.Type, less.Body)
+	}
+	if len(less.Body) == len(i.Body) {
 		return i
 	}
 	out, ok := cache.NewItem(&less, i.At)

@@ -31,7 +31,10 @@ type proxy struct {
 // after a broken connection, is shown by its newest stream.
 func (s *Server) join(st *stream) {
 	st.bit = s.builds.bit(st.node.Build)
-	st.trim = resource.NewTrimmer(st.node.Envoy, s.cfg.Capabilities)
+	st.fit.build = resource.NewTrimmer(st.node.Envoy, s.cfg.Capabilities)
+	if !st.node.Certificate {
+		st.fit.bare = resource.Uncertified()
+	}
 	l := &s.ledger
 	l.mu.Lock()
 	l.prune(time.Now(), s.cfg.Remember)

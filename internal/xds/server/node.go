@@ -28,6 +28,7 @@ type Node struct {
 	Region, Zone string
 	OutboundPort uint32 // 0: no outbound listener
 	AdminPort    uint32 // 0: not told
+	Certificate  bool   // its bootstrap names a certificate of its own, as mesh.ClientSecret
 	Upstreams    []Upstream
 	Labels       map[string]string
 }
@@ -103,6 +104,13 @@ func (n *Node) readMetadata(m map[string]*structpb.Value) (err error) {
 	}
 	if n.AdminPort, err = port(m, "adminPort"); err != nil {
 		return err
+	}
+	if v, ok := m["certificate"]; ok {
+		own, isBool := v.GetKind().(*structpb.Value_BoolValue)
+		if !isBool {
+			return fmt.Errorf("node metadata %s: certificate: must be true or false", MetadataKey)
+		}
+		n.Certificate = own.BoolValue
 	}
 	for key, v := range m["labels"].GetStructValue().GetFields() {
 		if n.Labels == nil {

@@ -34,6 +34,11 @@ func TestAProxyIsChosenByWhatItSaysOfItself(t *testing.T) {
 	if _, err := server.ParseNode(node); err == nil || !strings.Contains(err.Error(), `labels: key "zone"`) {
 		t.Errorf("a label by the name of the zone: %v", err)
 	}
+	label("canary", "yes")
+	own["certificate"] = structpb.NewStringValue("yes")
+	if _, err := server.ParseNode(node); err == nil || !strings.Contains(err.Error(), "certificate: must be true or false") {
+		t.Errorf("a certificate that is a word: %v", err)
+	}
 	own["labels"] = structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{"n": structpb.NewNumberValue(1)}})
 	if _, err := server.ParseNode(node); err == nil {
 		t.Error("a label that is a number is taken")

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"meshlite.dev/internal/xds/cache"
-	"meshlite.dev/internal/xds/resource"
 )
 
 // stream is one connected proxy. Its handler waits for the end; one goroutine
@@ -29,7 +28,7 @@ type stream struct {
 	// Written before the first flush, constant afterwards.
 	node  Node
 	bit   uint64 // of the build, in what items learn
-	trim  *resource.Trimmer
+	fit   fit
 	proxy *proxy
 
 	mu        sync.Mutex
@@ -159,7 +158,7 @@ func (st *stream) flushAll() {
 		}
 		for _, r := range st.flush() {
 			stuck.Reset(st.srv.cfg.SendTimeout)
-			r.trim = st.trim
+			r.fit = st.fit
 			err := st.wire.send(r)
 			stuck.Stop()
 			if err != nil {
