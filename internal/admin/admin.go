@@ -80,6 +80,9 @@ type Config struct {
 	// Events is the log of domain events. Nil: the pages answer 501.
 	Events Events
 
+	// Subscriptions are carried out here. Nil: the pages answer 501.
+	Subscriptions Subscriptions
+
 	// Transactions are those of applications. Nil: the pages answer 501.
 	Transactions Transactions
 
@@ -147,6 +150,7 @@ func New(cfg Config) http.Handler {
 	}
 	a.rolloutPages(mux)
 	a.eventPages(mux)
+	a.subscriptionPages(mux)
 	a.transactionPages(mux)
 	mux.Handle("/v1/watch", a.guarded(get(http.HandlerFunc(a.watch))))
 	mux.Handle("/healthz", get(http.HandlerFunc(healthz)))

@@ -16,7 +16,7 @@ import (
 // TestDocuments pins every document of the API: fields are only ever added.
 func TestDocuments(t *testing.T) {
 	h := admin.New(config(t))
-	seen := map[string]bool{}
+	seen := map[string]bool{"subscriptions.json": true} // of a test of its own
 	for _, tc := range []struct{ file, path string }{
 		{"services.json", "/v1/services"},
 		{"service.json", "/v1/services/orders"},
