@@ -105,6 +105,9 @@ func assemble(ctx context.Context, cfg Config, o options, own *durable, log *slo
 		return nil, err
 	}
 	a.openEvents(ctx, cfg, state, shared)
+	if err := a.openSubscriptions(cfg); err != nil {
+		return nil, errors.Join(err, a.events.close())
+	}
 	if err := a.openAdmin(cfg, messages, metrics.Handler(registry)); err != nil {
 		return nil, errors.Join(err, a.events.close())
 	}

@@ -16,6 +16,7 @@ import (
 	"meshlite.dev/internal/admin/metrics"
 	"meshlite.dev/internal/events"
 	"meshlite.dev/internal/events/amqp"
+	"meshlite.dev/internal/events/dispatch"
 	"meshlite.dev/internal/events/outbox"
 	"meshlite.dev/internal/events/teller"
 	"meshlite.dev/internal/events/web"
@@ -31,6 +32,8 @@ type eventRole struct {
 	apps   bool        // those of applications are taken
 	relay  *amqp.Relay // with broker; nil: there is none
 	broker *amqp.Broker
+
+	dispatcher *dispatch.Dispatcher // nil without the role, or the log
 }
 
 // localStore is what openEvents needs of this process's own store.
@@ -84,6 +87,9 @@ func (e *eventRole) run(ctx context.Context) error {
 	g.Go(func() error { return e.teller.Run(ctx) })
 	if e.relay != nil {
 		g.Go(func() error { return e.relay.Run(ctx) })
+	}
+	if e.dispatcher != nil {
+		g.Go(func() error { return e.dispatcher.Run(ctx) })
 	}
 	return errors.Join(g.Wait(), e.close())
 }

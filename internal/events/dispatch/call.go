@@ -9,13 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"meshlite.dev/internal/events"
-	"meshlite.dev/internal/httpcall"
 )
 
 // The headers of a call to a handler, beside those of CloudEvents.
@@ -49,26 +47,17 @@ type verdict struct {
 	after time.Duration
 }
 
-// Caller calls handlers through an Envoy of the dispatcher's own.
-type Caller struct{ client *http.Client }
-
-// NewCaller calls through proxy, as HTTP_PROXY means it: "http://127.0.0.1:15001".
-func NewCaller(proxy *url.URL) *Caller { return &Caller{httpcall.Through(proxy, 0)} }
-
-// Close ends connections that are not in use.
-func (c *Caller) Close() { c.client.CloseIdleConnections() }
-
 // call hands an event to its handler: 2xx is done, unless the body is
 // {"status": "RETRY"} or {"status": "DROP"}; 410 and DROP give it up; anything
 // else is tried again, no sooner than a Retry-After says.
-func (c *Caller) call(ctx context.Context, s Subscription, d Delivery) verdict {
+func call(ctx context.Context, client *http.Client, s Subscription, d Delivery) verdict {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	req, err := request(ctx, s, d)
 	if err != nil {
 		return verdict{outcome: dead, why: err.Error()}
 	}
-	resp, err := c.client.Do(req)
+	resp, err := client.Do(req)
 	if err == nil {
 		defer resp.Body.Close()
 		var body []byte

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -19,9 +20,11 @@ const lookAgain = 10 * time.Second
 // Config says what a Dispatcher works with. All fields but Log are required.
 type Config struct {
 	Backend Backend
-	Caller  *Caller
-	Source  func() string // of the events that it tells: "/mesh/UID/xds-server"
-	Log     *slog.Logger  // nil is silent
+	// Client calls services through a proxy of the dispatcher's own, and follows no
+	// redirects: httpcall.Through makes one.
+	Client *http.Client
+	Source func() string // of the events that it tells: "/mesh/UID/xds-server"
+	Log    *slog.Logger  // nil is silent
 }
 
 // Dispatcher carries subscriptions out. Make one with New.
@@ -73,7 +76,7 @@ func (d *Dispatcher) edit(change func()) {
 
 // Run serves until ctx ends.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	defer d.cfg.Caller.Close()
+	defer d.cfg.Client.CloseIdleConnections()
 	defer d.reconcile(ctx, nil, nil)
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
@@ -136,7 +139,7 @@ func choose(wanted []Subscription) (chosen map[string]Subscription, clashes map[
 }
 
 func (d *Dispatcher) start(ctx context.Context, s Subscription, paused bool) *running {
-	w := &worker{Subscription: s, paused: paused, backend: d.cfg.Backend, call: d.cfg.Caller.call, source: d.cfg.Source, log: d.cfg.Log}
+	w := &worker{Subscription: s, paused: paused, backend: d.cfg.Backend, client: d.cfg.Client, source: d.cfg.Source, log: d.cfg.Log}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -27,7 +28,7 @@ type worker struct {
 	Subscription
 	paused  bool
 	backend Backend
-	call    func(context.Context, Subscription, Delivery) verdict
+	client  *http.Client
 	source  func() string // of the events that it tells
 	log     *slog.Logger
 
@@ -153,7 +154,7 @@ func (w *worker) try(ctx, calls context.Context, d Delivery) verdict {
 	w.inFlight.Add(1)
 	defer w.inFlight.Add(-1)
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		v := w.call(calls, w.Subscription, d)
+		v := call(calls, w.client, w.Subscription, d)
 		if v.outcome != away {
 			w.mended()
 			return v

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -179,6 +180,34 @@ func (o *Outbox) Append(make func(first uint64) []events.Event, moved map[string
 		return nil, fmt.Errorf("write to the outbox: %w", err)
 	}
 	return kept, nil
+}
+
+// Settle runs do in a transaction, with others that settle at the same time, and
+// keeps the events that it returns in the log: all or none, durably before it
+// returns. do may be called more than once.
+func (o *Outbox) Settle(do func(tx *bbolt.Tx) ([]events.Event, error)) error {
+	err := o.update(o.db.Batch, func(tx *bbolt.Tx) error {
+		told, err := do(tx)
+		if err != nil || len(told) == 0 {
+			return err
+		}
+		if _, err := o.put(tx, func(uint64) []events.Event { return slices.Clone(told) }); err != nil {
+			return err
+		}
+		return o.trim(tx)
+	})
+	if err != nil {
+		return fmt.Errorf("write to the outbox: %w", err)
+	}
+	return nil
+}
+
+// View runs do in a transaction that reads.
+func (o *Outbox) View(do func(tx *bbolt.Tx) error) error {
+	if err := o.update(o.db.View, do); err != nil {
+		return fmt.Errorf("read the outbox: %w", err)
+	}
+	return nil
 }
 
 func (o *Outbox) put(tx *bbolt.Tx, make func(uint64) []events.Event) ([]events.Event, error) {

@@ -1,8 +1,8 @@
 package outbox
 
 import (
-	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -20,23 +20,33 @@ func (o *Outbox) Read(after uint64, most int) ([]events.Record, error) {
 	var out []events.Record
 	err := o.update(o.db.View, func(tx *bbolt.Tx) error {
 		size := 0
-		c := tx.Bucket(logBucket).Cursor()
-		for key, value := c.Seek(bytesOf(after + 1)); key != nil && len(out) < most && size < pageBytes; key, value = c.Next() {
-			if len(value) <= timeSize {
-				return fmt.Errorf("event %d is cut short", number(key))
-			}
-			out = append(out, events.Record{
-				Sequence: number(key), Received: time.Unix(0, int64(number(value[:timeSize]))),
-				JSON: append(json.RawMessage(nil), value[timeSize:]...),
-			})
-			size += len(value)
-		}
-		return nil
+		return Scan(tx, after, func(rec events.Record) bool {
+			rec.JSON = slices.Clone(rec.JSON)
+			out = append(out, rec)
+			size += len(rec.JSON)
+			return len(out) < most && size < pageBytes
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the outbox: %w", err)
 	}
 	return out, nil
+}
+
+// Scan calls each, with the events of the log after a sequence number, until it
+// returns false. JSON is the transaction's: it ends with it.
+func Scan(tx *bbolt.Tx, after uint64, each func(events.Record) bool) error {
+	c := tx.Bucket(logBucket).Cursor()
+	for key, value := c.Seek(bytesOf(after + 1)); key != nil; key, value = c.Next() {
+		if len(value) <= timeSize {
+			return fmt.Errorf("event %d is cut short", number(key))
+		}
+		at := time.Unix(0, int64(number(value[:timeSize])))
+		if !each(events.Record{Sequence: number(key), Received: at, JSON: value[timeSize:]}) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // Before returns the sequence number after which events were received at a time
