@@ -42,14 +42,16 @@ func (e *electorate) Acked(typ string, n int, _ time.Duration) {
 	}
 }
 
-func newElectorate(b *testing.B) *electorate {
+// newElectorate serves the mesh over gRPC with more options; a window of 0 is the
+// server's own.
+func newElectorate(b *testing.B, window int, opts ...grpc.ServerOption) *electorate {
 	e := &electorate{store: cache.New(cache.Default()), acked: make(chan int, 1<<20)}
 	for _, s := range meshServices(voteServices) {
 		e.sets = append(e.sets, resource.Build(resource.Config{}, s))
 	}
 	e.store.Apply(append(e.sets, resource.Global(resource.Config{})))
 	e.streams = server.New(server.Config{
-		Store: e.store, Observer: e, WaveRate: -1,
+		Store: e.store, Observer: e, WaveRate: -1, Window: window,
 		Listeners: func(p resource.Profile) []*resource.Resource {
 			rs, _ := resource.Listeners(resource.Config{}, p)
 			return rs
@@ -65,7 +67,7 @@ func newElectorate(b *testing.B) *electorate {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g := grpc.NewServer(server.Options()...)
+	g := grpc.NewServer(append(server.Options(), opts...)...)
 	e.streams.Register(g)
 	go func() { _ = g.Serve(lis) }() // ends with Stop
 	b.Cleanup(g.Stop)
@@ -82,14 +84,14 @@ func BenchmarkVote(b *testing.B) {
 	}
 	for _, n := range []int{1, 10, 30} {
 		b.Run(fmt.Sprint("envoys=", n), func(b *testing.B) {
-			e, l := newElectorate(b), lab.New(b)
+			e, l := newElectorate(b, 0), lab.New(b)
 			l.Server = &lab.Server{XDS: e.addr}
 			l.Sidecars("client", n)
 			e.measure(b, n)
 		})
 	}
 	b.Run("streams=1000", func(b *testing.B) {
-		e := newElectorate(b)
+		e := newElectorate(b, 0)
 		e.crowd(b, 1_000)
 		e.measure(b, 1_000)
 	})

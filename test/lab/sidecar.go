@@ -234,6 +234,31 @@ func (s *Sidecar) Stat(name string) int {
 	return 0
 }
 
+// Memory returns how many bytes Envoy uses (allocated, of its /memory), and how many
+// the system gave it (VmRSS).
+func (s *Sidecar) Memory() (allocated, resident int) {
+	s.lab.Helper()
+	body, err := s.admin("/memory")
+	if err != nil {
+		s.lab.Fatalf("memory of %s: %v", s.ID, err)
+	}
+	var doc struct {
+		Allocated int `json:"allocated,string"`
+	}
+	if err := json.Unmarshal(body, &doc); err != nil || doc.Allocated == 0 {
+		s.lab.Fatalf("memory of %s: %v in %s", s.ID, err, body)
+	}
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		s.lab.Fatalf("memory of %s: %v", s.ID, err)
+	}
+	_, rest, _ := strings.Cut(string(raw), "VmRSS:")
+	if _, err := fmt.Sscan(rest, &resident); err != nil {
+		s.lab.Fatalf("memory of %s: %v", s.ID, err)
+	}
+	return doc.Allocated, resident << 10
+}
+
 // Host is an endpoint as Envoy sees it.
 type Host struct {
 	Address string
