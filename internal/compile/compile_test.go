@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -310,6 +311,30 @@ func TestGRPCHasNoRequestTimeoutAndSaysSo(t *testing.T) {
 	}
 	if fs := r.Findings(); len(fs) != 0 {
 		t.Errorf("perTryTimeout is over a request timeout that does not count: %v", fs)
+	}
+}
+
+func TestATCPServiceHasDefaultsOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	w.service("broker", 1, speaks(mesh.TCP))
+	d := on(t, w.full(), "broker", "")
+	if d.Timeouts.Idle != 0 || d.Retry.TCPConnectAttempts != 3 || d.Connection.TCPKeepaliveIdle != time.Minute || d.Connection.TCPKeepaliveProbes != 4 {
+		t.Errorf("%+v, %d attempts, %+v", d.Timeouts, d.Retry.TCPConnectAttempts, d.Connection)
+	}
+	if o := d.Origins["timeouts.idle"]; o.Value != "0s" || o.Why != "built-in, for tcp" || !o.IsDefault() || o.Lost != nil {
+		t.Errorf("idle comes from %+v", o)
+	}
+	w.policy("default/broker", `{targetRefs: [{kind: Service, name: broker}], timeouts: {idle: 2h}, connection: {tcpKeepalive: {idle: 0s}}}`)
+	d = on(t, w.full(), "broker", "")
+	if d.Timeouts.Idle != 2*time.Hour || d.Connection.TCPKeepaliveIdle != 0 || d.Connection.TCPKeepaliveInterval != 15*time.Second {
+		t.Errorf("%+v, %+v", d.Timeouts, d.Connection)
+	}
+	if o := d.Origins["timeouts.idle"]; o.Name != "broker" || len(o.Lost) != 1 || o.Lost[0].Value != "0s" {
+		t.Errorf("idle comes from %+v", o)
+	}
+	w.policy("default/broker", `{targetRefs: [{kind: Service, name: broker}], connection: {protocol: http1}}`)
+	if d = on(t, w.full(), "broker", ""); d.Timeouts.Idle != time.Minute || d.Retry.TCPConnectAttempts != 1 {
+		t.Errorf("http1 has the defaults of tcp: %+v", d.Timeouts)
 	}
 }
 

@@ -33,22 +33,7 @@ type conflict struct {
 const (
 	whyLessSpecific = "less specific"
 	whyConflicted   = "Conflicted: higher name"
-	whyGRPC         = "grpc: the caller's grpc-timeout counts"
-	whyGRPCLost     = "grpc"
 )
-
-var (
-	leafRequest  = mustLeaf("timeouts.request")
-	leafProtocol = mustLeaf("connection.protocol")
-)
-
-func mustLeaf(path string) int {
-	i, ok := leafIndex[path]
-	if !ok {
-		panic("compile: the schema has no field " + path)
-	}
-	return i
-}
 
 // candidate is a layer that sets a field.
 type candidate struct {
@@ -128,33 +113,4 @@ func conflictsOf(i int, cs []candidate) []conflict {
 		}
 	}
 	return out
-}
-
-// settleProtocol puts the protocol and what follows from it into the result:
-// the catalog's word is an origin too, and a grpc service has no request
-// timeout of ours, as the caller's grpc-timeout counts.
-func (m *merged) settleProtocol(spec reflect.Value, origins map[string]mesh.Origin) {
-	protocol := schema[leafProtocol].path
-	if o, ok := origins[protocol]; ok {
-		m.protocol = mesh.Protocol(o.Value)
-	} else {
-		m.protocol = m.stack.protocol
-		origins[protocol] = mesh.Origin{Value: string(m.protocol), Why: "catalog"}
-	}
-	if m.protocol != mesh.GRPC {
-		return
-	}
-	request := schema[leafRequest].path
-	was, ok := origins[request]
-	if ok && was.Value == "0s" {
-		return // the policy says the same
-	}
-	o := mesh.Origin{Value: "0s", Why: whyGRPC}
-	if ok {
-		lost := mesh.Lost{DocumentRef: was.DocumentRef, Path: was.Path, Value: was.Value, Why: whyGRPCLost}
-		o.Lost = append([]mesh.Lost{lost}, was.Lost...)
-	}
-	m.winners[leafRequest] = nil
-	origins[request] = o
-	schema[leafRequest].set(spec, schema[leafRequest].parse("0s"))
 }

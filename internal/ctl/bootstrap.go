@@ -57,7 +57,7 @@ func bootstrapFlags(fs *pflag.FlagSet, c *bootstrap.Config) {
 	fs.StringVar(&c.XDSAddr, "xds-addr", c.XDSAddr, "xds-server, HOST:PORT")
 	fs.Uint16Var(&c.OutboundPort, "outbound-port", c.OutboundPort, "port on loopback for calls by Host; 0 opens none")
 	fs.Uint16Var(&c.AdminPort, "admin-port", c.AdminPort, "port on loopback of Envoy's admin interface")
-	fs.Var((*upstreams)(&c.Upstreams), "upstream", "a local port for one service, NAME=PORT; repeatable")
+	fs.Var((*upstreams)(&c.Upstreams), "upstream", "a local port for one service, NAME=PORT, or NAME=PORT/tcp for one that speaks tcp; repeatable")
 	fs.StringVar(&c.Region, "region", "", "where the proxy runs")
 	fs.StringVar(&c.Zone, "zone", "", "where the proxy runs, within the region")
 	fs.StringToStringVar(&c.Labels, "label", nil, "KEY=VALUE, by which a rollout's --canary can choose it; repeatable")
@@ -76,7 +76,7 @@ func (*upstreams) Type() string { return "NAME=PORT" }
 func (u *upstreams) String() string {
 	var out []string
 	for _, one := range *u {
-		out = append(out, fmt.Sprintf("%s=%d", one.Service, one.Port))
+		out = append(out, one.String())
 	}
 	return strings.Join(out, ",")
 }

@@ -64,7 +64,7 @@ decide for one workload:
 	fs.SortFlags = false
 	fs.StringVarP(&file, "filename", "f", "", "manifest, or - for stdin")
 	fs.StringVar(&o.Proxy.Service, "service", "", "the workload's own name, where no annotation says it")
-	fs.Var((*upstreams)(&o.Proxy.Upstreams), "upstream", "a local port for one service, NAME=PORT; repeatable")
+	fs.Var((*upstreams)(&o.Proxy.Upstreams), "upstream", "a local port for one service, NAME=PORT, or NAME=PORT/tcp for one that speaks tcp; repeatable")
 	fs.StringToStringVar(&o.Proxy.Labels, "label", nil, "KEY=VALUE, by which a rollout's --canary can choose the sidecars; repeatable")
 	fs.BoolVar(&o.HTTPProxy, "http-proxy", false, "set HTTP_PROXY and NO_PROXY in the workload's containers")
 	fs.StringSliceVar(&o.Proxy.NoProxy, "no-proxy", nil, "with --http-proxy: more hosts that do not enter the mesh")

@@ -64,6 +64,10 @@ type Retry struct {
 	TCPConnectAttempts    uint32 // tcp_proxy.max_connect_attempts, 1 or more
 }
 
+// TCPConnectAttempts is how often a tcp service is dialled for one connection,
+// where no document says.
+const TCPConnectAttempts = 3
+
 // Limits are circuit breakers; 0 is unlimited. Envoy: cluster.v3.CircuitBreakers.
 type Limits struct {
 	Connections            uint32

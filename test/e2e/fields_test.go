@@ -56,7 +56,7 @@ var fields = []struct {
 	{"retry.hostSelectionAttempts", `retry: {hostSelectionAttempts: 7}`, "", route, []string{"route.retry_policy.host_selection_retry_max_attempts", `"7"`}},
 	{"retry.budget.percent", `retry: {budget: {percent: 35}}`, "", cluster, []string{"circuit_breakers.thresholds.0.retry_budget.budget_percent.value", `35`}},
 	{"retry.budget.minConcurrency", `retry: {budget: {minConcurrency: 9}}`, "", cluster, []string{"circuit_breakers.thresholds.0.retry_budget.min_retry_concurrency", `9`}},
-	{"retry.tcpConnectAttempts", `retry: {tcpConnectAttempts: 3}`, "tcp", listener, []string{"~", `~"max_connect_attempts":3`}},
+	{"retry.tcpConnectAttempts", `retry: {tcpConnectAttempts: 4}`, "tcp", listener, []string{"~", `~"max_connect_attempts":4`}},
 
 	{"limits.connections", `limits: {connections: 11}`, "", cluster, []string{"circuit_breakers.thresholds.0.max_connections", `11`}},
 	{"limits.connections off", `limits: {connections: 0}`, "", cluster, []string{"circuit_breakers.thresholds.0.max_connections", `4294967295`}},

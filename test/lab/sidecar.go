@@ -30,7 +30,7 @@ type Sidecar struct {
 
 // Sidecar writes a bootstrap with meshctl and starts an Envoy from it for an
 // instance called SERVICE-client. Args are added to `meshctl proxy bootstrap`;
-// an upstream given without "=PORT" gets a free port.
+// an upstream given without "=PORT" gets a free port, also as "NAME/tcp".
 func (l *Lab) Sidecar(service string, args ...string) *Sidecar {
 	l.Helper()
 	s := l.NewSidecar(service, service+"-client", args...)
@@ -58,10 +58,14 @@ func (l *Lab) NewSidecar(service, id string, args ...string) *Sidecar {
 		if i == 0 || args[i-1] != "--upstream" {
 			continue
 		}
+		a, tcp := strings.CutSuffix(a, "/tcp")
 		name, port, ok := strings.Cut(a, "=")
 		if !ok {
 			port = strconv.Itoa(FreePort(l))
 			args[i] = name + "=" + port
+			if tcp {
+				args[i] += "/tcp"
+			}
 		}
 		n, err := strconv.Atoi(port)
 		if err != nil {

@@ -22,7 +22,7 @@ import (
 const (
 	AnnotationInject    = "meshlite.dev/inject"     // "false" leaves the workload alone
 	AnnotationService   = "meshlite.dev/service"    // the workload's own name in the mesh
-	AnnotationUpstreams = "meshlite.dev/upstreams"  // local ports: "orders=9001,stock=9002"
+	AnnotationUpstreams = "meshlite.dev/upstreams"  // local ports: "orders=9001,broker=5672/tcp"
 	AnnotationHTTPProxy = "meshlite.dev/http-proxy" // "true" sets HTTP_PROXY in every container
 )
 

@@ -67,7 +67,7 @@ func (w *workload) sidecar() *yaml.Node {
 		fmt.Sprintf("--outbound-port=%d", p.OutboundPort), fmt.Sprintf("--admin-port=%d", p.AdminPort), "--drain-time=" + drainGrace,
 	}
 	for _, u := range p.Upstreams {
-		args = append(args, fmt.Sprintf("--upstream=%s=%d", u.Service, u.Port))
+		args = append(args, "--upstream="+u.String())
 	}
 	if p.Region != "" {
 		args = append(args, "--region="+p.Region)

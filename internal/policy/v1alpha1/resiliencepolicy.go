@@ -134,7 +134,8 @@ type Timeouts struct {
 	// the caller's grpc-timeout counts.
 	// +optional
 	Request *Duration `json:"request,omitempty"`
-	// Idle closes an upstream connection without requests.
+	// Idle closes an upstream connection without requests; of a tcp service, one
+	// without a byte either way, and only where a document says so.
 	// +optional
 	Idle *Duration `json:"idle,omitempty"`
 	// StreamIdle ends a request without a byte either way.
@@ -251,7 +252,8 @@ type HTTP2 struct {
 	MaxConcurrentStreams *int32 `json:"maxConcurrentStreams,omitempty"`
 }
 
-// TCPKeepalive settings; 0 leaves the system's own.
+// TCPKeepalive settings; 0 leaves the system's own. A tcp service has 60s, 15s
+// and 4 where no document says.
 type TCPKeepalive struct {
 	// +optional
 	Idle *Duration `json:"idle,omitempty"`

@@ -44,7 +44,8 @@ type Retry struct {
 	HostSelectionAttempts *int32 `json:"hostSelectionAttempts,omitempty"`
 	// +optional
 	Budget *Budget `json:"budget,omitempty"`
-	// TCPConnectAttempts of a tcp service, the first included.
+	// TCPConnectAttempts of a tcp service, the first included; 3 where no document
+	// says.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10

@@ -97,10 +97,14 @@ func (c Config) node() *corev3.Node {
 	if len(c.Upstreams) > 0 {
 		list := &structpb.ListValue{}
 		for _, u := range c.Upstreams {
-			list.Values = append(list.Values, structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+			one := map[string]*structpb.Value{
 				"service": structpb.NewStringValue(u.Service),
 				"port":    structpb.NewNumberValue(float64(u.Port)),
-			}}))
+			}
+			if u.TCP {
+				one["protocol"] = structpb.NewStringValue(string(mesh.TCP))
+			}
+			list.Values = append(list.Values, structpb.NewStructValue(&structpb.Struct{Fields: one}))
 		}
 		own["upstreams"] = structpb.NewListValue(list)
 	}

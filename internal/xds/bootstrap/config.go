@@ -35,7 +35,20 @@ type Config struct {
 type Upstream struct {
 	Service string // a DNS label
 	Port    uint16 // 1 to 65535
+	// TCP says that the service speaks tcp. Without it the catalog's word counts
+	// at the proxy's start, and that of a service not there yet is http1.
+	TCP bool
 }
+
+// String is u as ParseUpstreams reads it.
+func (u Upstream) String() string {
+	if u.TCP {
+		return fmt.Sprintf("%s=%d%s", u.Service, u.Port, tcpSuffix)
+	}
+	return fmt.Sprintf("%s=%d", u.Service, u.Port)
+}
+
+const tcpSuffix = "/tcp"
 
 // Default is the Config of a sidecar beside an xds-server on the same host.
 func Default() Config {
@@ -85,7 +98,7 @@ func (c Config) validatePorts() (faults []error) {
 	use(c.AdminPort, "--admin-port")
 	use(c.OutboundPort, "--outbound-port")
 	for _, u := range c.Upstreams {
-		by := fmt.Sprintf("--upstream %s=%d", u.Service, u.Port)
+		by := "--upstream " + u.String()
 		if !mesh.IsDNSLabel(u.Service) {
 			faults = append(faults, fmt.Errorf("%s: %q is no service name; use a DNS label", by, u.Service))
 		}
@@ -130,16 +143,17 @@ func (c Config) NoProxyList() string {
 }
 
 // ParseUpstreams reads local ports as flags and annotations give them:
-// "orders=9001,stock=9002".
+// "orders=9001,broker=5672/tcp".
 func ParseUpstreams(text string) ([]Upstream, error) {
 	var out []Upstream
 	for one := range strings.SplitSeq(text, ",") {
 		name, port, ok := strings.Cut(strings.TrimSpace(one), "=")
+		port, tcp := strings.CutSuffix(port, tcpSuffix)
 		n, err := strconv.ParseUint(port, 10, 16)
 		if !ok || err != nil {
-			return nil, errors.New("use NAME=PORT, such as orders=9001")
+			return nil, errors.New("use NAME=PORT, such as orders=9001, or NAME=PORT/tcp for a service that speaks tcp")
 		}
-		out = append(out, Upstream{Service: name, Port: uint16(n)})
+		out = append(out, Upstream{Service: name, Port: uint16(n), TCP: tcp})
 	}
 	return out, nil
 }

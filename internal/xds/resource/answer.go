@@ -18,7 +18,7 @@ func notSynced(cfg Config, service string) *routev3.RouteConfiguration {
 // notHTTP answers for a service without a Host route.
 func notHTTP(cfg Config, service string) *routev3.RouteConfiguration {
 	return answer(cfg, service, 404, "tcp-service service="+service,
-		fmt.Sprintf("%s speaks tcp: reach it by a local port of its own (--upstream %s=PORT)", service, service))
+		fmt.Sprintf("%s speaks tcp: reach it by a local port of its own (--upstream %s=PORT/tcp)", service, service))
 }
 
 // answer is a route configuration that answers every request.

@@ -79,7 +79,7 @@ func goldens() []golden {
 		{name: "grpc", policies: one("rpc", "  retry: {retryOn: [unavailable, cancelled]}\n  timeouts: {request: 3s}\n"), services: []*catalog.Service{service("rpc", mesh.GRPC, 1)}},
 		{name: "http2", policies: one("h2", "  connection: {http2: {keepaliveInterval: 30s, keepaliveTimeout: 5s, maxConcurrentStreams: 100}}\n"), services: []*catalog.Service{service("h2", mesh.HTTP2, 1)}},
 		{
-			name: "tcp", policies: one("db", "  timeouts: {idle: 1h}\n  retry: {tcpConnectAttempts: 3}\n"), services: []*catalog.Service{service("db", mesh.TCP, 1)},
+			name: "tcp", policies: one("db", "  timeouts: {idle: 1h}\n  retry: {tcpConnectAttempts: 5}\n"), services: []*catalog.Service{service("db", mesh.TCP, 1)},
 			profile: resource.Profile{Service: "client", Upstreams: []resource.Upstream{{Service: "db", Port: 9001, Protocol: mesh.TCP}}},
 		},
 		{name: "not-synced", services: []*catalog.Service{waiting}},

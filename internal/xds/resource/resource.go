@@ -102,6 +102,6 @@ type Profile struct {
 type Upstream struct {
 	Service  string
 	Port     uint32
-	Protocol mesh.Protocol     // as the catalog knows it now; HTTP1 when unknown
+	Protocol mesh.Protocol     // the proxy's word, or the catalog's; HTTP1 when unknown
 	Dest     *mesh.Destination // nil when the service is unknown; a tcp listener reads timeouts.idle and tcpConnectAttempts
 }

@@ -56,6 +56,7 @@ func (n Node) Label(key string) string {
 type Upstream struct {
 	Service string
 	Port    uint32
+	TCP     bool // the proxy's own word; else the catalog's counts
 }
 
 // ParseNode reads a node. Missing parts are empty; metadata of a wrong shape
@@ -131,7 +132,11 @@ func (n *Node) readMetadata(m map[string]*structpb.Value) (err error) {
 		if service == "" || p == 0 {
 			return fmt.Errorf("node metadata %s: upstreams[%d]: service and port must be set", MetadataKey, i)
 		}
-		n.Upstreams = append(n.Upstreams, Upstream{Service: service, Port: p})
+		word := f["protocol"].GetStringValue()
+		if word != "" && word != string(mesh.TCP) {
+			return fmt.Errorf("node metadata %s: upstreams[%d]: protocol is %q; use tcp, or leave it out", MetadataKey, i, word)
+		}
+		n.Upstreams = append(n.Upstreams, Upstream{Service: service, Port: p, TCP: word != ""})
 	}
 	return nil
 }
@@ -159,6 +164,9 @@ func (n Node) Profile(lookup func(caller, service string) (mesh.Protocol, *mesh.
 			if proto, dest := lookup(n.Service, u.Service); proto != "" {
 				up.Protocol, up.Dest = proto, dest
 			}
+		}
+		if u.TCP {
+			up.Protocol = mesh.TCP
 		}
 		p.Upstreams = append(p.Upstreams, up)
 	}
