@@ -18,9 +18,9 @@ import (
 func (b *Backend) Dead(_ context.Context, s dispatch.Subscription, most int) (list []dispatch.DeadLetter, total uint64, err error) {
 	err = b.log.View(func(tx *bbolt.Tx) error {
 		list = nil
-		at, err := bucketOf(tx, s.Queue)
-		if err != nil {
-			return err
+		at := find(tx, s.Queue)
+		if at == nil {
+			return nil
 		}
 		total = number(at.Get(lettersKey))
 		c := at.Bucket(deadBucket).Cursor()
@@ -60,13 +60,13 @@ func (b *Backend) Purge(_ context.Context, s dispatch.Subscription, ids []string
 func (b *Backend) take(s dispatch.Subscription, ids []string, do func(*bbolt.Bucket, dispatch.DeadLetter) error) (n int, err error) {
 	err = b.log.Settle(func(tx *bbolt.Tx) ([]events.Event, error) {
 		n = 0
-		at, err := bucketOf(tx, s.Queue)
-		if err != nil {
-			return nil, err
+		at := find(tx, s.Queue)
+		if at == nil {
+			return nil, nil
 		}
 		dead := at.Bucket(deadBucket)
 		var taken [][]byte
-		err = dead.ForEach(func(key, value []byte) error {
+		err := dead.ForEach(func(key, value []byte) error {
 			letter, err := letterOf(value)
 			if err != nil || ids != nil && !slices.Contains(ids, letter.ID) {
 				return err

@@ -193,13 +193,19 @@ func (b *Backend) poke(name string) {
 	}
 }
 
-func bucketOf(tx *bbolt.Tx, name string) (*bbolt.Bucket, error) {
+// find returns a queue's bucket; nil where there is none.
+func find(tx *bbolt.Tx, name string) *bbolt.Bucket {
 	if queues := tx.Bucket(queuesBucket); queues != nil {
-		if at := queues.Bucket([]byte(name)); at != nil {
-			return at, nil
-		}
+		return queues.Bucket([]byte(name))
 	}
-	return nil, fmt.Errorf("there is no queue %s", name)
+	return nil
+}
+
+func bucketOf(tx *bbolt.Tx, name string) (*bbolt.Bucket, error) {
+	if at := find(tx, name); at != nil {
+		return at, nil
+	}
+	return nil, fmt.Errorf("there is no queue %s any more", name)
 }
 
 // add changes a count.
