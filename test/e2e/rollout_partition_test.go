@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"syscall"
 	"testing"
@@ -24,17 +25,60 @@ func TestALeaderCutOffFromConsul(t *testing.T) {
 	}
 }
 
+// parting is done by a lab.Relay or a lab.Namespace.
+type parting interface {
+	Cut()
+	Mend()
+}
+
+// apart is a network between a server and its Consul that can be parted.
+type apart struct {
+	parting
+	space  *lab.Namespace // nil: a relay between them
+	consul string         // HOST:PORT of Consul for the server
+}
+
+// cuttable starts Consul behind such a network: a link of a network namespace where
+// this process may make one, else a relay.
+func cuttable(t *testing.T, l *lab.Lab) (*lab.Consul, apart) {
+	t.Helper()
+	space, err := l.Namespace()
+	if err != nil {
+		t.Logf("the network is parted by a relay that swallows all: %v", err)
+		consul := l.UseConsul(l.DataFolder()...)
+		relay := l.Relay(consul.Addr)
+		return consul, apart{relay, nil, relay.Addr}
+	}
+	t.Log("the network is parted by a link of a network namespace")
+	consul := l.UseConsul(append(l.DataFolder(), "-client=127.0.0.1 "+space.Host)...)
+	_, port, err := net.SplitHostPort(consul.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return consul, apart{space, space, net.JoinHostPort(space.Host, port)}
+}
+
+// server starts one at the far end.
+func (a apart) server(l *lab.Lab, flags ...string) *lab.Server {
+	s := l.NewServer(append(flags, "--consul-addr", a.consul)...)
+	if a.space != nil {
+		s.Enter(a.space)
+	}
+	s.Start()
+	s.WaitReady(20 * time.Second)
+	return s
+}
+
 func cutOff(t *testing.T, phase string) {
 	l := lab.New(t)
-	consul := l.UseConsul(l.DataFolder()...)
+	consul, apart := cuttable(t, l)
 	l.Service("orders", 1)
-	relay := l.Relay(consul.Addr)
 	flags := []string{"--policy-source", "consul", "--policy-dir", "", "--quorum", "0", "--rollout-timeout", "20s"}
 	if phase == adminapi.PhaseHeld {
 		flags = append(flags, "--rollout", "hold")
 	}
 	inKV(t, consul, "orders", policyYAML("orders", "\n  timeouts: {request: 5s}"))
-	leader := l.StartServer(append(flags, "--consul-addr", relay.Addr)...)
+	leader := apart.server(l, flags...)
 	near := l.Sidecars("near", 2)
 	second := l.StartServer(append(flags, "--state-dir", t.TempDir())...)
 	far := l.Sidecars("far", 1)
@@ -52,7 +96,7 @@ func cutOff(t *testing.T, phase string) {
 	becomes(t, l, "it is "+phase, func(r adminapi.Rollout) bool {
 		return r.State == adminapi.Pending && r.Phase == phase && r.Votes.Yes >= 2
 	})
-	relay.Cut()
+	apart.Cut()
 	near[1].Signal(syscall.SIGCONT)
 
 	l.Server = second
@@ -74,7 +118,7 @@ func cutOff(t *testing.T, phase string) {
 	}
 	lab.Until(t, 60*time.Second, "the other replica puts it in force", func() error { return runAll(t, far, "6s") })
 	t.Logf("%s: in force by the other replica %s after the cut", phase, time.Since(start).Round(100*time.Millisecond))
-	relay.Mend()
+	apart.Mend()
 	lab.Until(t, 60*time.Second, "all run it", func() error { return runAll(t, all, "6s") })
 	lab.Until(t, 20*time.Second, "nothing is open", func() error {
 		for _, r := range rollouts(t, l).Items {

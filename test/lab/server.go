@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ type Server struct {
 	State      string
 	lab        *Lab
 	flags, env []string
+	within     []string // what its command line begins with
 }
 
 // StartServer starts xds-server over the lab's registry and policies, waits
@@ -53,7 +55,7 @@ func (l *Lab) NewServer(flags ...string) *Server {
 // Start starts it, first time or again, and does not wait.
 func (s *Server) Start() {
 	s.lab.Helper()
-	s.Process = s.lab.Start("xds-server", s.env, append([]string{Binaries.XDSServer}, s.flags...)...)
+	s.Process = s.lab.Start("xds-server", s.env, slices.Concat(s.within, []string{Binaries.XDSServer}, s.flags)...)
 }
 
 // Add gives it further flags from the next start on.
