@@ -19,7 +19,7 @@ import (
 
 func (s *session) eventsCmd() *cobra.Command {
 	cmd := group("events", "Domain events of the mesh and of its services", "event", "ev")
-	cmd.AddCommand(s.eventsTail(), s.eventsPublish(), s.eventsReplay(), s.eventsTypes())
+	cmd.AddCommand(s.eventsTail(), s.eventsPublish(), s.eventsReplay(), s.eventsTypes(), s.subscriptionCmd(), s.dlqCmd())
 	return cmd
 }
 
