@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -61,14 +62,14 @@ type session struct {
 
 // Dial implements Dial.
 func (b *Broker) Dial(ctx context.Context) (Session, error) {
-	conn, err := b.connect(ctx)
+	conn, err := b.Connect(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	s := &session{broker: b, conn: conn, blocks: conn.NotifyBlocked(make(chan amqp091.Blocking, 8))}
 	// A write to a broker that takes nothing knows no context.
-	s.unhook = context.AfterFunc(ctx, func() { closeNow(conn) })
-	err = declare(conn)
+	s.unhook = context.AfterFunc(ctx, func() { CloseNow(conn) })
+	err = DeclareExchange(conn, Exchange, amqp091.ExchangeTopic)
 	if err == nil {
 		s.channel, err = conn.Channel()
 	}
@@ -84,7 +85,9 @@ func (b *Broker) Dial(ctx context.Context) (Session, error) {
 	return s, nil
 }
 
-func (b *Broker) connect(ctx context.Context) (*amqp091.Connection, error) {
+// Connect makes a connection; role stands behind its name, "" is nothing. For
+// packages under this one.
+func (b *Broker) Connect(ctx context.Context, role string) (*amqp091.Connection, error) {
 	u, err := url.Parse(b.cfg.URL)
 	if err != nil {
 		return nil, errors.New("--amqp-url is no URL")
@@ -95,7 +98,7 @@ func (b *Broker) connect(ctx context.Context) (*amqp091.Connection, error) {
 	}
 	cfg := amqp091.Config{
 		SASL: []amqp091.Authentication{&amqp091.PlainAuth{Username: user, Password: password}}, Heartbeat: heartbeat, Locale: "en_US",
-		Properties: amqp091.Table{"connection_name": b.cfg.Name, "product": "Meshlite"},
+		Properties: amqp091.Table{"connection_name": strings.TrimSpace(b.cfg.Name + " " + role), "product": "Meshlite"},
 		Dial: func(network, addr string) (net.Conn, error) {
 			d := net.Dialer{Timeout: dialTimeout}
 			conn, err := d.DialContext(ctx, network, addr)
@@ -129,14 +132,14 @@ func hint(err error, user string) string {
 	return ""
 }
 
-// declare makes sure of the exchange. One that is there is never made anew: of
-// another kind it is an error.
-func declare(conn *amqp091.Connection) error {
+// DeclareExchange makes sure of a durable exchange. One that is there is never
+// made anew: of another kind it is an error.
+func DeclareExchange(conn *amqp091.Connection, name, kind string) error {
 	check, err := conn.Channel() // a channel ends with the first refusal
 	if err != nil {
 		return err
 	}
-	err = check.ExchangeDeclarePassive(Exchange, amqp091.ExchangeTopic, true, false, false, false, nil)
+	err = check.ExchangeDeclarePassive(name, kind, true, false, false, false, nil)
 	var e *amqp091.Error
 	missing := errors.As(err, &e) && e.Code == amqp091.NotFound
 	if err != nil && !missing {
@@ -153,12 +156,12 @@ func declare(conn *amqp091.Connection) error {
 	if err != nil {
 		return err
 	}
-	err = ch.ExchangeDeclare(Exchange, amqp091.ExchangeTopic, true, false, false, false, nil)
+	err = ch.ExchangeDeclare(name, kind, true, false, false, false, nil)
 	switch {
 	case err == nil:
 		return ch.Close()
 	case errors.As(err, &e) && e.Code == amqp091.PreconditionFailed:
-		return fmt.Errorf("there is one of another kind, and it is left alone: %s; delete it on the broker, or have its owner make it a durable topic exchange", e.Reason)
+		return fmt.Errorf("there is one of another kind, and it is left alone: %s; delete it on the broker, or have its owner make it a durable %s exchange", e.Reason, kind)
 	case errors.As(err, &e) && e.Code == amqp091.AccessRefused && !missing:
 		return nil // it is there, and declaring is not this user's right
 	}
@@ -169,11 +172,11 @@ func declare(conn *amqp091.Connection) error {
 func (s *session) Close() {
 	s.unhook()
 	s.broker.blocked.Store(nil)
-	closeNow(s.conn)
+	CloseNow(s.conn)
 }
 
-// closeNow does not let a broker that answers no more hold it up.
-func closeNow(conn *amqp091.Connection) {
+// CloseNow does not let a broker that answers no more hold it up.
+func CloseNow(conn *amqp091.Connection) {
 	_ = conn.CloseDeadline(time.Now().Add(closeTimeout)) // it is gone either way
 }
 

@@ -2,6 +2,7 @@ package dispatchtest
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"meshlite.dev/internal/events"
@@ -48,7 +49,7 @@ func deadLetters(b *bench) {
 	first, _ := b.dead(100)
 	q.Close()
 	b.restart()
-	if again, total := b.dead(100); total != 2 || len(again) != 2 || again[0] != first[0] || again[1] != first[1] {
+	if again, total := b.dead(100); total != 2 || len(again) != 2 || !slices.Equal(again, first) {
 		b.Errorf("dead letters %q after a restart, %q before", again, first)
 	}
 }

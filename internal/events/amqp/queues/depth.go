@@ -1,0 +1,88 @@
+package queues
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"meshlite.dev/internal/events/dispatch"
+)
+
+// count returns how many messages are ready in a queue, those that somebody has
+// and did not acknowledge not among them, and by how many it is consumed.
+func (b *Backend) count(ctx context.Context, queue string) (n, consumers int, there bool, err error) {
+	err = b.take.each(ctx, func(c line) error {
+		found, err := c.QueueDeclarePassive(queue, true, false, false, false, nil)
+		n, consumers = found.Messages, found.Consumers
+		return err
+	})
+	switch {
+	case missing(err):
+		return 0, 0, false, nil
+	case err != nil:
+		return 0, 0, false, fmt.Errorf("count the broker's queue %s: %w", queue, err)
+	}
+	return n, consumers, true, nil
+}
+
+// missing reports whether the broker has no such queue.
+func missing(err error) bool {
+	var e *amqp091.Error
+	return errors.As(err, &e) && e.Code == amqp091.NotFound
+}
+
+// Depth implements dispatch.Queue. It knows the delay queues that this process
+// has seen, and not what other replicas have under way.
+func (q *queue) Depth(ctx context.Context) (dispatch.Depth, error) {
+	if _, looked := q.waits(q.s.Queue); !looked && !q.s.Ordered && q.s.Max > inMemory {
+		if err := q.look(ctx, steps(inMemory+time.Millisecond, q.s.Max)); err != nil {
+			return dispatch.Depth{}, err
+		}
+	}
+	waits, _ := q.waits(q.s.Queue)
+	n, _, _, err := q.count(ctx, q.s.Queue)
+	for _, wait := range waits {
+		if err != nil {
+			return dispatch.Depth{}, err
+		}
+		var more int
+		more, _, _, err = q.count(ctx, delayQueue(q.s.Queue, wait))
+		n += more
+	}
+	if err != nil {
+		return dispatch.Depth{}, err
+	}
+	dead, _, _, err := q.count(ctx, q.s.DeadLetter)
+	if err != nil {
+		return dispatch.Depth{}, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.over == nil { // else they are back
+		n += q.taken
+	}
+	return dispatch.Depth{Waiting: uint64(n), Dead: uint64(dead)}, nil
+}
+
+// look finds delay queues of an earlier run, once: the broker notes each question
+// for one that is not there as an error.
+func (q *queue) look(ctx context.Context, waits []time.Duration) error {
+	var found []time.Duration
+	for _, wait := range waits {
+		_, _, there, err := q.count(ctx, delayQueue(q.s.Queue, wait))
+		if err != nil {
+			return err
+		}
+		if there {
+			found = append(found, wait)
+		}
+	}
+	q.seen(q.s.Queue, found...)
+	q.Backend.mu.Lock()
+	defer q.Backend.mu.Unlock()
+	q.looked[q.s.Queue] = true
+	return nil
+}
