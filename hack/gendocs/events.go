@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 
 	"meshlite.dev/internal/events"
 )
@@ -20,12 +21,20 @@ func eventsPage() error {
 	for _, t := range events.Types() {
 		fmt.Fprintf(&b, "| [`%s`](#%s) | %s |\n", t.Name, anchor(t.Name), t.When)
 	}
+	first := map[reflect.Type]string{}
 	for _, t := range events.Types() {
+		fmt.Fprintf(&b, "\n## %s\n\n%s ", t.Name, t.When)
+		data := reflect.TypeOf(t.Data)
+		if name := first[data]; name != "" {
+			fmt.Fprintf(&b, "Its `data` is that of [`%s`](#%s).\n", name, anchor(name))
+			continue
+		}
+		first[data] = t.Name
 		raw, err := json.MarshalIndent(events.Schema(t.Data), "", "  ")
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "\n## %s\n\n%s JSON schema of `data`:\n\n```json\n%s\n```\n", t.Name, t.When, raw)
+		fmt.Fprintf(&b, "JSON schema of `data`:\n\n```json\n%s\n```\n", raw)
 	}
 	return os.WriteFile(filepath.Join(out, "events.md"), b.Bytes(), 0o644)
 }

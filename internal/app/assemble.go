@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,6 +53,7 @@ type app struct {
 	// Nil without its role.
 	transactions *transactions
 	latch        *readiness.Latch
+	holds        atomic.Pointer[[]catalog.Hold] // of the guard, a second ago; nil: not known yet
 	hub          *admin.Hub
 	handler      http.Handler
 	adminTLS     *tls.Config

@@ -92,12 +92,15 @@ func (a *app) watchFirst(ctx context.Context) error {
 }
 
 // watchReadiness tells the latch of a source that is away: an alarm, never
-// unreadiness. The sources have no event of their own for it.
+// unreadiness; and what its guard holds to whoever tells events. The sources have
+// no event of their own for either.
 func (a *app) watchReadiness(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		a.latch.Alarm("catalog", alarm(a.catalog.Status()))
+		s := a.catalog.Status()
+		a.holds.Store(&s.Holds)
+		a.latch.Alarm("catalog", alarm(s))
 		a.latch.Alarm("policies", a.policies.problem())
 		a.latch.Alarm("events", a.events.problem())
 		a.latch.Alarm("broker", a.events.waiting())

@@ -38,6 +38,7 @@ func (a *app) openRollouts(cfg Config, kept *durable, shared sharedStore, messag
 		Observe: func(before, after adminapi.Rollout) {
 			meter.RolledOut(before, after)
 			a.hub.Publish(admin.RolloutChanges(before, after)...)
+			a.events.poke()
 		},
 		Changed: func() { a.status.Documents() },
 		Log:     a.log,

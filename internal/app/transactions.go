@@ -38,6 +38,7 @@ type transactions struct {
 	addr    string // where others reach this replica
 	caller  *web.Caller
 	observe func(before, after txn.State) // for metrics
+	events  func() *eventRole             // nil is none
 	history web.Log
 	log     *slog.Logger
 
@@ -55,7 +56,7 @@ func (a *app) openTransactions(cfg Config, shared sharedStore, observe func(befo
 	}
 	t := &transactions{
 		file: filepath.Join(cfg.StateDir, "transactions.db"), homes: a.homes,
-		caller: web.NewCaller(proxy), observe: observe, log: log,
+		caller: web.NewCaller(proxy), observe: observe, events: func() *eventRole { return a.events }, log: log,
 	}
 	if shared != nil {
 		fencer, ok := shared.(store.Fencer)
@@ -144,6 +145,11 @@ func (t *transactions) term(ctx context.Context, j journal.Journal) error {
 	cfg := coordinator.Default()
 	cfg.Journal, cfg.Participant, cfg.Log = j, t.caller.Participant, t.log
 	cfg.Observe = func(before, after txn.State) { t.history.Observe(before, after); t.observe(before, after) }
+	if e := t.events(); e != nil && e.teller != nil {
+		told, observe := toldTransactions{e.teller.Transactions()}, cfg.Observe
+		cfg.Recovered, cfg.Forgot = told.recovered, told.forgot
+		cfg.Observe = func(before, after txn.State) { observe(before, after); told.observe(before, after) }
+	}
 	c, err := coordinator.New(cfg)
 	if err != nil {
 		return err

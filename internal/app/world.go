@@ -24,7 +24,13 @@ func (a *app) world(replica string, started time.Time) (teller.World, bool) {
 		return teller.World{}, false
 	}
 	now := time.Now()
-	w := teller.World{Services: s.Result.Model.Services, Revision: s.Revision, Settled: now.Sub(started) > proxyGrace}
+	w := teller.World{
+		Services: s.Result.Model.Services, Revision: s.Revision, Settled: now.Sub(started) > proxyGrace,
+		Rollouts: toldRollouts(a.policies.rollouts.Kept()),
+	}
+	if holds := a.holds.Load(); holds != nil {
+		w.HoldsKnown, w.Holds = true, toldHolds(*holds)
+	}
 	statuses := a.status.Statuses()
 	w.Status = statuses.Of
 	if statuses != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // Schema is the JSON schema (draft 2020-12) of a value's JSON form, for the
-// plain structs of this package. Members without omitempty are required.
+// plain structs of this package. Members without omitempty or omitzero are required.
 func Schema(v any) map[string]any { return schemaOf(reflect.TypeOf(v)) }
 
 func schemaOf(t reflect.Type) map[string]any {
@@ -37,7 +37,7 @@ func object(t reflect.Type) map[string]any {
 			s["description"] = doc
 		}
 		properties[name] = s
-		if options != "omitempty" {
+		if options == "" {
 			required = append(required, name)
 		}
 	}

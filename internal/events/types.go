@@ -99,8 +99,8 @@ type Delivery struct {
 // GapData is the data of mesh.events.gap.
 type GapData struct {
 	Replica string `json:"replica" doc:"the xds-server whose memory has a gap"`
-	Reason  string `json:"reason" doc:"first start, outbox lost, or another replica told meanwhile"`
-	Scope   string `json:"scope" doc:"what is told anew: catalog (services, endpoints and policies) or proxies"`
+	Reason  string `json:"reason" doc:"first start, outbox lost, another replica told meanwhile, or what could not be told"`
+	Scope   string `json:"scope" doc:"catalog (services, endpoints and policies) or proxies: these are told anew; rollouts or transactions: some were not told, and will not be"`
 }
 
 // Type describes one type of event.
@@ -112,7 +112,7 @@ type Type struct {
 
 // Types returns every type that the mesh tells of.
 func Types() []Type {
-	return []Type{
+	return append([]Type{
 		{ServiceRegistered, "A service is in the catalog that was not.", Service{}},
 		{ServiceChanged, "Namespace or protocol of a service changed.", Service{}},
 		{ServiceDeregistered, "A service is gone from the catalog; its endpoints were removed before.", Service{}},
@@ -133,6 +133,6 @@ func Types() []Type {
 		{ProxyStale, "A sidecar has not acknowledged for five seconds what it was sent, or something is held back from it.", Proxy{}},
 		{ProxyNacked, "A sidecar's Envoy refused something; other refusals of the same sidecar are told again with it.", Proxy{}},
 		{DeliveryDeadLettered, "A subscription gave an event up, and it lies in the dead-letter queue. Of dead letters that are of this type themselves nothing is told.", Delivery{}},
-		{Gap, "The one who tells has a gap in its memory: events may be missing before this one. The state of everything in its scope follows; what it does not name is gone.", GapData{}},
-	}
+		{Gap, "The one who tells has a gap in its memory: events may be missing before this one. Where its scope is catalog or proxies the state of all of that follows; what it does not name is gone.", GapData{}},
+	}, ownTypes()...)
 }

@@ -130,10 +130,11 @@ func (d *desk) confirm(r adminapi.Rollout, req adminapi.DecideRequest) (func(adm
 	case w == nil || w.id != r.ID || !w.confirms() || d.open != nil:
 		return nil, notNow(r, "confirm")
 	}
-	before := w.confirmBy
-	d.m.ledger.edit(r.ID, func(it *adminapi.RolloutDetail) { it.ConfirmBy = nil })
-	if err := d.m.ledger.save(d.ctx, r.ID); err != nil {
-		d.m.ledger.edit(r.ID, func(it *adminapi.RolloutDetail) { it.ConfirmBy = &before })
+	now := time.Now().UTC()
+	err := d.m.ledger.amend(d.ctx, r.ID, func(it *adminapi.RolloutDetail) {
+		it.ConfirmBy, it.Confirmed, it.ConfirmedBy = nil, &now, req.By
+	})
+	if err != nil {
 		return nil, err
 	}
 	w.confirmBy = time.Time{}

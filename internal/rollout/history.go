@@ -9,6 +9,18 @@ import (
 	"meshlite.dev/internal/store"
 )
 
+// Kept is the history at one moment.
+type Kept struct {
+	Read  bool               // false: the store has not been read yet
+	Items []adminapi.Rollout // newest first
+	// Oldest and Newest are their places in the order in which all rollouts began,
+	// from 1; 0 where there are none.
+	Oldest, Newest uint64
+}
+
+// Kept returns the history.
+func (m *Manager) Kept() Kept { return m.ledger.kept() }
+
 // Rollouts implements admin.Rollouts.
 func (m *Manager) Rollouts(context.Context) (adminapi.Rollouts, error) {
 	s := m.ledger.now()

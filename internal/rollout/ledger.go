@@ -22,6 +22,7 @@ type ledger struct {
 	mu      sync.Mutex
 	state   state
 	items   []*item // newest first
+	loaded  bool    // they have been read
 	changed chan struct{}
 }
 
@@ -54,7 +55,7 @@ func (l *ledger) load(ctx context.Context) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state, l.items = s, items
+	l.state, l.items, l.loaded = s, items, true
 	l.wake()
 	return nil
 }
@@ -139,6 +140,29 @@ func (l *ledger) edit(id string, change func(*adminapi.RolloutDetail)) {
 	l.observe(before, next.Rollout)
 }
 
+// amend changes a rollout once that is stored: nobody hears of what is not.
+func (l *ledger) amend(ctx context.Context, id string, change func(*adminapi.RolloutDetail)) error {
+	l.mu.Lock()
+	it := l.find(id)
+	if it == nil {
+		l.mu.Unlock()
+		return nil
+	}
+	next := *it
+	next.Rollout = copyOf(it.Rollout)
+	change(&next.Rollout)
+	l.mu.Unlock()
+	raw, err := encode(itemPrefix+id, next)
+	if err != nil {
+		return err
+	}
+	if err := l.store.Commit(ctx, store.Op{Key: itemPrefix + id, Value: raw}); err != nil {
+		return fmt.Errorf("store rollout %s: %w", id, err)
+	}
+	l.edit(id, change)
+	return nil
+}
+
 // save stores a rollout as it is in memory.
 func (l *ledger) save(ctx context.Context, id string) error {
 	return l.saveIf(ctx, id, func(*item) bool { return true })
@@ -187,14 +211,20 @@ func (l *ledger) get(id string) (adminapi.RolloutDetail, bool) {
 }
 
 // all returns every one, newest first.
-func (l *ledger) all() []adminapi.Rollout {
+func (l *ledger) all() []adminapi.Rollout { return l.kept().Items }
+
+// kept returns every one, and where they stand in the order of all.
+func (l *ledger) kept() Kept {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := make([]adminapi.Rollout, len(l.items))
+	k := Kept{Read: l.loaded, Items: make([]adminapi.Rollout, len(l.items))}
 	for i, it := range l.items {
-		out[i] = it.Rollout.Rollout
+		k.Items[i] = it.Rollout.Rollout
 	}
-	return out
+	if n := len(l.items); n > 0 {
+		k.Oldest, k.Newest = l.items[n-1].Seq, l.items[0].Seq
+	}
+	return k
 }
 
 // await waits until a rollout is as until wants it.

@@ -83,17 +83,21 @@ type PinnedDocument struct {
 // Rollout is one row of GET /v1/rollouts, and each line of
 // GET /v1/rollouts/{id}/watch.
 type Rollout struct {
-	ID       string          `json:"id"`
-	State    string          `json:"state"`            // PENDING, COMMITTED, ROLLED_BACK, HEURISTIC
-	Phase    string          `json:"phase,omitempty"`  // "": nothing more happens to it
-	Reason   string          `json:"reason,omitempty"` // why it was decided so, or what it waits for
-	From     RevisionRef     `json:"from"`
-	To       RevisionRef     `json:"to"` // the number is there once it is in force
-	Changes  []RolloutChange `json:"changes"`
-	Source   string          `json:"source,omitempty"` // who proposed it: "dir", "consul", "kube", "undo"
-	By       string          `json:"by,omitempty"`     // the person who started it, as they said
-	Undoes   string          `json:"undoes,omitempty"` // the rollout that this one takes back
-	UndoneBy string          `json:"undoneBy,omitempty"`
+	ID      string          `json:"id"`
+	State   string          `json:"state"`            // PENDING, COMMITTED, ROLLED_BACK, HEURISTIC
+	Phase   string          `json:"phase,omitempty"`  // "": nothing more happens to it
+	Reason  string          `json:"reason,omitempty"` // why it was decided so, or what it waits for
+	From    RevisionRef     `json:"from"`
+	To      RevisionRef     `json:"to"` // the number is there once it is in force
+	Changes []RolloutChange `json:"changes"`
+	Source  string          `json:"source,omitempty"` // who proposed it: "dir", "consul", "kube", "undo"
+	By      string          `json:"by,omitempty"`     // the person who started it, as they said
+	// Confirmed is when a person confirmed it, ConfirmedBy who; only where it would
+	// have been undone.
+	Confirmed   *time.Time `json:"confirmed,omitempty"`
+	ConfirmedBy string     `json:"confirmedBy,omitempty"`
+	Undoes      string     `json:"undoes,omitempty"` // the rollout that this one takes back
+	UndoneBy    string     `json:"undoneBy,omitempty"`
 	// ResolvedBy looked at a HEURISTIC one and closed it.
 	ResolvedBy string          `json:"resolvedBy,omitempty"`
 	Settings   RolloutSettings `json:"settings"`

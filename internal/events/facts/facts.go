@@ -6,11 +6,13 @@ package facts
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"meshlite.dev/internal/events"
 )
@@ -28,7 +30,21 @@ type Fact struct {
 	// Version is the object's own count of changes, never the same for two that
 	// are told; "" where it has none.
 	Version string          `json:"version,omitempty"`
-	Data    json.RawMessage `json:"data"` // of the event
+	Data    json.RawMessage `json:"data,omitempty"` // of the event; nil in a milestone that was told
+	// Once is a milestone: it is told once of each version, whatever is known of
+	// it later. The version alone names it, so that its id is the same wherever
+	// it is told from.
+	Once bool      `json:"once,omitempty"`
+	At   time.Time `json:"-"` // when it happened; zero: when it is told
+}
+
+// Same reports whether who was told f knows g too. A version alone is nothing to
+// tell.
+func (f Fact) Same(g Fact) bool {
+	if f.Once && g.Once {
+		return f.Version == g.Version
+	}
+	return f.State == g.State && bytes.Equal(f.Data, g.Data)
 }
 
 // Kind is a family of facts.
@@ -42,35 +58,37 @@ const (
 	Acceptance Kind = "acceptance"
 	Connection Kind = "connection"
 	Sync       Kind = "sync"
+	Rollout    Kind = "rollout"
+	Tx         Kind = "transaction"
+	Guard      Kind = "guard"
+	Note       Kind = "note" // is kept, and told to nobody
 )
 
 // Told is one event to be, in the order in which they are told.
 type Told struct {
-	Type    string
-	Version string
-	Data    json.RawMessage
+	Type string
+	Fact
 }
 
-// Diff returns what to tell when a subject was told as before and is now. A
-// version alone is nothing to tell. Within a subject what comes is told from
-// the whole to its parts, what goes from the parts to the whole.
+// Diff returns what to tell when a subject was told as before and is now. Within
+// a subject what comes is told from the whole to its parts, what goes from the
+// parts to the whole, and milestones as they are passed.
 func Diff(before, now Subject) []Told {
 	var out []Told
 	gone := func(name string) bool { _, ok := now[name]; return !ok }
 	for _, name := range slices.Backward(order(before)) {
 		if f := before[name]; gone(name) {
 			if typ := f.Kind.removed(); typ != "" {
-				out = append(out, Told{typ, f.Version, f.Data})
+				out = append(out, Told{typ, f})
 			}
 		}
 	}
 	for _, name := range order(now) {
 		f := now[name]
 		was, had := before[name]
-		if had && was.State == f.State && bytes.Equal(was.Data, f.Data) {
-			continue
+		if typ := f.Kind.told(had, f.State); typ != "" && !(had && was.Same(f)) {
+			out = append(out, Told{typ, f})
 		}
-		out = append(out, Told{f.Kind.told(had, f.State), f.Version, f.Data})
 	}
 	return out
 }
@@ -79,16 +97,16 @@ func Diff(before, now Subject) []Told {
 func order(s Subject) []string {
 	names := slices.Collect(maps.Keys(s))
 	slices.SortFunc(names, func(a, b string) int {
-		if a, b := s[a].Kind.rank(), s[b].Kind.rank(); a != b {
-			return a - b
-		}
-		return strings.Compare(a, b)
+		return cmp.Or(s[a].rank()-s[b].rank(), strings.Compare(a, b))
 	})
 	return names
 }
 
-func (k Kind) rank() int {
-	return slices.Index([]Kind{Service, Document, Connection, Acceptance, Sync, Endpoint}, k)
+func (f Fact) rank() int {
+	if f.Once || f.Kind == Tx {
+		return slices.Index(milestones[f.Kind], f.State)
+	}
+	return slices.Index([]Kind{Service, Document, Connection, Acceptance, Sync, Endpoint}, f.Kind)
 }
 
 // told is the type that tells of a fact; had reports whether it was told before.
@@ -102,6 +120,10 @@ func (k Kind) told(had bool, state string) string {
 		return pick(had, events.PolicyUpdated, events.PolicyCreated)
 	case Acceptance:
 		return "mesh.policy." + state
+	case Rollout, Tx, Guard:
+		return "mesh." + string(k) + "." + state
+	case Note:
+		return ""
 	default:
 		return "mesh.proxy." + state
 	}
@@ -119,6 +141,8 @@ func (k Kind) removed() string {
 		return events.PolicyDeleted
 	case Connection:
 		return events.ProxyDisconnected
+	case Guard:
+		return events.GuardReleased
 	default:
 		return ""
 	}

@@ -24,6 +24,10 @@ type World struct {
 	Status   func(policy.Key) (policy.Status, bool)
 	Statuses []policy.Status // all of them
 	Proxies  []facts.Proxy   // connected ones, of this replica
+	Rollouts Rollouts
+	// Holds are those of this replica's guard, once it is known.
+	Holds      []facts.Hold
+	HoldsKnown bool
 	// Settled is false while proxies that are missing may be on their way back.
 	Settled bool
 }
@@ -36,14 +40,14 @@ const proxiesTold = "told/proxies"
 type desk struct {
 	cfg  Config
 	uid  string
-	told map[string]facts.Subject
+	told memory
 	// seen are the services that told was brought up to date with, by subject: a
 	// service that has not changed is the same pointer.
 	seen map[string]*mesh.Service
 }
 
-func (d *desk) begin(uid string, cursor map[string]facts.Subject) {
-	d.uid, d.told, d.seen = uid, cursor, map[string]*mesh.Service{}
+func (d *desk) begin(uid string, told memory) {
+	d.uid, d.told, d.seen = uid, told, map[string]*mesh.Service{}
 }
 
 // draft is what one run tells.
@@ -56,8 +60,9 @@ type draft struct {
 }
 
 // tell keeps the events between what was told and the world, and returns how
-// many. l is nil while another replica tells of services and policies.
-func (d *desk) tell(w World, l *lead, at time.Time) (int, error) {
+// many; changed are transactions. l is nil while another replica tells of services,
+// policies and rollouts.
+func (d *desk) tell(w World, changed batch, l *lead, at time.Time) (int, error) {
 	x := &draft{anew: map[string]bool{}, now: map[string]facts.Subject{}, same: map[string]bool{}, seen: map[string]*mesh.Service{}}
 	if l != nil {
 		if l.anew != "" {
@@ -66,14 +71,17 @@ func (d *desk) tell(w World, l *lead, at time.Time) (int, error) {
 		}
 		d.services(x, w)
 		d.policies(x, w)
+		d.rollouts(x, w.Rollouts)
 	} else {
 		clear(d.seen) // whoever leads next looks at all of them
 	}
-	if _, ok := d.told[proxiesTold]; !ok {
+	if !d.told.has(proxiesTold) {
 		x.gaps = append(x.gaps, events.GapData{Replica: d.cfg.Replica, Reason: "first start, or its outbox was lost", Scope: "proxies"})
 		x.now[proxiesTold] = facts.Subject{}
 	}
 	d.proxies(x, w)
+	d.holds(x, w)
+	d.transactions(x, changed)
 	n, err := d.keep(x, at)
 	if err == nil && l != nil {
 		l.anew = ""
@@ -88,7 +96,7 @@ func (d *desk) before(x *draft, subject string) facts.Subject {
 			return nil
 		}
 	}
-	return d.told[subject]
+	return d.told.get(subject)
 }
 
 func (d *desk) services(x *draft, w World) {
@@ -135,17 +143,17 @@ func (d *desk) policies(x *draft, w World) {
 func (d *desk) proxies(x *draft, w World) {
 	for _, p := range w.Proxies {
 		subject := facts.ProxySubject(p.ID)
-		x.now[subject] = facts.OfProxy(p, d.told[subject])
+		x.now[subject] = facts.OfProxy(p, d.told.get(subject))
 	}
 	if w.Settled {
 		d.leave(x, facts.ProxySubject(""))
 	}
 }
 
-// leave takes subjects with a prefix for gone that x does not have.
-func (d *desk) leave(x *draft, prefix string) {
-	for subject := range d.told {
-		if _, ok := x.now[subject]; !ok && !x.same[subject] && strings.HasPrefix(subject, prefix) {
+// leave takes subjects of a kind for gone that x does not have.
+func (d *desk) leave(x *draft, kind string) {
+	for subject := range d.told[kind] {
+		if _, ok := x.now[subject]; !ok && !x.same[subject] {
 			x.now[subject] = nil
 		}
 	}
@@ -160,15 +168,14 @@ func (d *desk) keep(x *draft, at time.Time) (int, error) {
 		before := d.before(x, subject)
 		told[subject] = facts.Diff(before, now)
 		n += len(told[subject])
-		was, had := d.told[subject]
-		if len(told[subject]) == 0 && had == (now != nil) && sameFacts(was, now) {
+		if had := d.told.has(subject); len(told[subject]) == 0 && had == (now != nil) && maps.EqualFunc(d.told.get(subject), now, facts.Fact.Same) {
 			continue
 		}
 		if now == nil {
 			moved[subject] = nil
 			continue
 		}
-		raw, err := json.Marshal(now)
+		raw, err := json.Marshal(light(maps.Clone(now)))
 		if err != nil {
 			return 0, fmt.Errorf("write what was told of %s: %w", subject, err)
 		}
@@ -180,31 +187,29 @@ func (d *desk) keep(x *draft, at time.Time) (int, error) {
 		}
 	}
 	for subject := range moved {
-		if now := x.now[subject]; now != nil {
-			d.told[subject] = now
-		} else {
-			delete(d.told, subject)
-		}
+		d.told.set(subject, x.now[subject])
 	}
 	d.seen = x.seen
 	return n, nil
-}
-
-// sameFacts reports whether two states have the same facts, versions aside.
-func sameFacts(a, b facts.Subject) bool {
-	return len(a) == len(b) && len(facts.Diff(a, b)) == 0 && len(facts.Diff(b, a)) == 0
 }
 
 // write makes the events, gaps first. Where the object has no version of its
 // own the place in the log tells two of the same content apart.
 func (d *desk) write(x *draft, told map[string][]facts.Told, first uint64, at time.Time) []events.Event {
 	var out []events.Event
-	add := func(typ, subject, version string, data json.RawMessage) {
-		if version == "" {
-			version = d.cfg.Outbox.UID() + " " + strconv.FormatUint(first+uint64(len(out)), 10)
+	add := func(typ, subject string, f facts.Fact) {
+		content := f.Data
+		switch {
+		case f.Once:
+			content = nil
+		case f.Version == "":
+			f.Version = d.cfg.Outbox.UID() + " " + strconv.FormatUint(first+uint64(len(out)), 10)
+		}
+		if f.At.IsZero() {
+			f.At = at
 		}
 		out = append(out, events.Event{
-			ID: events.ID(d.uid, typ, subject, version, data), Source: source(d.uid), Type: typ, Subject: subject, Time: at, Data: data,
+			ID: events.ID(d.uid, typ, subject, f.Version, content), Source: source(d.uid), Type: typ, Subject: subject, Time: f.At, Data: f.Data,
 		})
 	}
 	for _, g := range x.gaps {
@@ -212,11 +217,11 @@ func (d *desk) write(x *draft, told map[string][]facts.Told, first uint64, at ti
 		if err != nil { // a bug: it is plain data
 			raw = []byte("{}")
 		}
-		add(events.Gap, "events", "", raw)
+		add(events.Gap, "events", facts.Fact{Data: raw})
 	}
 	for _, subject := range slices.Sorted(maps.Keys(told)) {
 		for _, t := range told[subject] {
-			add(t.Type, subject, t.Version, t.Data)
+			add(t.Type, subject, t.Fact)
 		}
 	}
 	return out

@@ -37,7 +37,7 @@ type Log interface {
 	Append(make func(first uint64) []events.Event, moved map[string][]byte) ([]events.Event, error)
 }
 
-// Config is what a Teller needs; all of it but Log.
+// Config is what a Teller needs; all of it but Waiting and Log.
 type Config struct {
 	Outbox Log
 	Lock   store.Locker // one holder tells of services and policies
@@ -45,6 +45,7 @@ type Config struct {
 	World  func() (World, bool)
 	// Replica names this process to people.
 	Replica string
+	Waiting int          // transactions that may wait to be told of; 0: 100,000
 	Log     *slog.Logger // nil is silent
 }
 
@@ -56,6 +57,7 @@ type Teller struct {
 	fault atomic.Pointer[string]
 	uid   atomic.Pointer[string]
 	told  atomic.Uint64
+	queue *Queue
 }
 
 // New returns a teller that does nothing before Run.
@@ -63,8 +65,13 @@ func New(cfg Config) *Teller {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Teller{cfg: cfg, wake: make(chan struct{}, 1)}
+	t := &Teller{cfg: cfg, wake: make(chan struct{}, 1)}
+	t.queue = newQueue(t.Poke, cfg.Waiting)
+	return t
 }
+
+// Transactions is where those of applications are said to have changed.
+func (t *Teller) Transactions() *Queue { return t.queue }
 
 // Poke says that the world may have changed. It never waits.
 func (t *Teller) Poke() {
@@ -119,15 +126,15 @@ func (t *Teller) begin(ctx context.Context, d *desk) error {
 	if err != nil {
 		return err
 	}
-	cursor := make(map[string]facts.Subject, len(raw))
+	told := memory{}
 	for subject, value := range raw {
 		var s facts.Subject
 		if err := json.Unmarshal(value, &s); err != nil {
 			return fmt.Errorf("read what was told of %s: %w", subject, err)
 		}
-		cursor[subject] = s
+		told.set(subject, s)
 	}
-	d.begin(uid, cursor)
+	d.begin(uid, told)
 	t.uid.Store(&uid)
 	return nil
 }
@@ -179,9 +186,12 @@ func (t *Teller) run(ctx context.Context, d *desk) error {
 	if !ok {
 		return nil // nothing is served yet
 	}
-	l := t.lead.Load()
-	n, err := d.tell(world, l, time.Now())
+	l, changed := t.lead.Load(), t.queue.peek()
+	n, err := d.tell(world, changed, l, time.Now())
 	t.told.Add(uint64(n))
+	if err == nil {
+		t.queue.done(changed)
+	}
 	if err != nil || l == nil || !l.foreign {
 		return err
 	}

@@ -136,9 +136,13 @@ func web(h mesh.Health, index uint64) *mesh.Service {
 }
 
 // run starts a teller; stop ends it and waits.
-func run(t *testing.T, b *box, s *mem.Store, w *world, replica string) (x *teller.Teller, stop func()) {
+func run(t *testing.T, b *box, s *mem.Store, w *world, replica string, edits ...func(*teller.Config)) (x *teller.Teller, stop func()) {
 	t.Helper()
-	x = teller.New(teller.Config{Outbox: b, Lock: s, Store: s, World: w.read, Replica: replica})
+	cfg := teller.Config{Outbox: b, Lock: s, Store: s, World: w.read, Replica: replica}
+	for _, edit := range edits {
+		edit(&cfg)
+	}
+	x = teller.New(cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

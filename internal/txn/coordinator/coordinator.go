@@ -42,7 +42,12 @@ type Config struct {
 	// nobody hears of it again. before has Phase 0 where a transaction begins. Nil
 	// is nobody.
 	Observe func(before, after txn.State)
-	Log     *slog.Logger // nil is silent
+	// Recovered hears once, before anything else, of all that the journal has, and
+	// Forgot of each transaction that is remembered no more; as Observe, they must
+	// not block. Nil is nobody.
+	Recovered func([]txn.Record)
+	Forgot    func(txn.ID)
+	Log       *slog.Logger // nil is silent
 }
 
 // Default is a Config without Journal and Participant.
@@ -98,6 +103,12 @@ func New(cfg Config) (*Coordinator, error) {
 	if cfg.Observe == nil {
 		cfg.Observe = func(_, _ txn.State) {}
 	}
+	if cfg.Recovered == nil {
+		cfg.Recovered = func([]txn.Record) {}
+	}
+	if cfg.Forgot == nil {
+		cfg.Forgot = func(txn.ID) {}
+	}
 	return &Coordinator{
 		cfg: cfg, commands: make(chan func(*loop)), ready: make(chan struct{}), ended: make(chan struct{}),
 		seen: map[txn.ID]*view{},
@@ -122,6 +133,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 			return fmt.Errorf("recover transaction %s: its record has term %d, and the next is only %d: the journal is not the one that it was written to", r.ID, r.Term, term)
 		}
 	}
+	c.cfg.Recovered(records)
 	l := newLoop(ctx, c, term)
 	l.recover(records)
 	close(c.ready)

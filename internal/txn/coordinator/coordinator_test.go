@@ -514,6 +514,16 @@ func TestWhatEndedIsForgottenInTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *shop, m *journaltest.Mem) {
 		cfg := config(s, m)
 		cfg.MaxDone = 3
+		var heard []string // in the goroutine of Run, before what is read below
+		tell := func(cfg *coordinator.Config) {
+			cfg.Recovered = func(all []txn.Record) {
+				for _, r := range all {
+					heard = append(heard, "recovered "+string(r.ID))
+				}
+			}
+			cfg.Forgot = func(id txn.ID) { heard = append(heard, "forgot "+string(id)) }
+		}
+		tell(&cfg)
 		c := start(t, cfg)
 		for i := range 5 {
 			c.begin(t, order(txn.ID(fmt.Sprint("t", i)), "a"))
@@ -541,7 +551,11 @@ func TestWhatEndedIsForgottenInTime(t *testing.T) {
 		if err := <-gone; !errors.Is(err, coordinator.ErrStopped) {
 			t.Errorf("Await at the end = %v", err)
 		}
-		c = start(t, config(s, m))
+		equal(t, "heard", heard, []string{"forgot t0", "forgot t1"})
+		heard = nil
+		cfg = config(s, m)
+		tell(&cfg)
+		c = start(t, cfg)
 		equal(t, "after a restart", remembered(c), []string{"t2", "t3", "t4"})
 		go func() {
 			_, err := c.Await(t.Context(), "t2", func(txn.State) bool { return false })
@@ -562,6 +576,7 @@ func TestWhatEndedIsForgottenInTime(t *testing.T) {
 		if err := c.stop(); err != nil {
 			t.Fatal(err)
 		}
+		equal(t, "heard", heard, []string{"recovered t2", "recovered t3", "recovered t4", "forgot t2", "forgot t3", "forgot t4"})
 		if _, records, err := m.Open().Recover(t.Context()); err != nil || len(records) != 0 {
 			t.Errorf("at last the journal has %d records, %v", len(records), err)
 		}

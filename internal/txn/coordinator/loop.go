@@ -283,6 +283,7 @@ func (l *loop) sweep(now time.Time) {
 		if current {
 			delete(l.done, id)
 			l.c.unpublish(id)
+			l.c.cfg.Forgot(id)
 			l.forget = append(l.forget, id)
 		}
 	}
