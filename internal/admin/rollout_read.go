@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"meshlite.dev/internal/admin/adminapi"
-	"meshlite.dev/internal/xds/server"
 )
 
 // rolloutPages adds the pages of rollouts and revisions to mux.
@@ -65,34 +64,10 @@ func (a *api) rollouts(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, rolloutFailure(err)
 	}
-	out.Proxies = uptake(a.Fleet.Proxies())
 	if out.Items == nil {
 		out.Items = []adminapi.Rollout{}
 	}
 	return out, nil
-}
-
-// fewLate is how many late proxies a list names.
-const fewLate = 10
-
-// uptake counts the connected proxies that run all that they should.
-func uptake(proxies []server.Proxy) adminapi.RevisionUptake {
-	var out adminapi.RevisionUptake
-	for _, p := range proxies {
-		if !p.Connected {
-			continue
-		}
-		out.Connected++
-		switch {
-		case p.Status == server.Synced:
-			out.Running++
-		case p.Status == server.Error:
-			out.Refusing++
-		case len(out.Late) < fewLate:
-			out.Late = append(out.Late, p.ID)
-		}
-	}
-	return out
 }
 
 // rolloutOf reads the rollout that the path names.

@@ -15,8 +15,7 @@ type Rollouts interface {
 
 // RolloutHistory tells of rollouts. Every replica knows all of them.
 type RolloutHistory interface {
-	// Rollouts returns the open rollout and those before, newest first. Proxies is
-	// left to the API.
+	// Rollouts returns the open rollout and those before, newest first.
 	Rollouts(ctx context.Context) (adminapi.Rollouts, error)
 	// Rollout returns one with votes and log, or ErrNoRollout.
 	Rollout(ctx context.Context, id string) (adminapi.RolloutDetail, error)

@@ -15,7 +15,6 @@ import (
 
 	"meshlite.dev/internal/admin"
 	"meshlite.dev/internal/admin/adminapi"
-	"meshlite.dev/internal/xds/server"
 )
 
 // memory keeps rollouts as a manager does, in one process and without proxies.
@@ -32,7 +31,7 @@ var _ admin.Rollouts = (*memory)(nil)
 func (m *memory) Rollouts(context.Context) (adminapi.Rollouts, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := adminapi.Rollouts{InForce: adminapi.RevisionRef{Number: 12, Hash: "3f9c2a1bdeadbeef"}, Settings: adminapi.DefaultRolloutSettings(), Pinned: m.pinned}
+	out := adminapi.Rollouts{InForce: adminapi.RevisionRef{Number: 12, Hash: "3f9c2a1bdeadbeef"}, Settings: adminapi.DefaultRolloutSettings(), Pinned: m.pinned, Proxies: adminapi.RevisionUptake{Connected: 1, Refusing: 1}}
 	for _, d := range m.items {
 		out.Items = append(out.Items, d.Rollout)
 	}
@@ -308,21 +307,6 @@ func TestAWatchedRolloutIsToldUntilItsEnd(t *testing.T) {
 			t.Error("the stream goes on after the end of the rollout")
 		}
 	})
-}
-
-func TestUptakeCountsTheConnected(t *testing.T) {
-	m, cfg := kept(), config(t)
-	cfg.Rollouts = m
-	f := &fleet{}
-	for i := range 15 {
-		f.proxies = append(f.proxies, server.Proxy{Node: server.Node{ID: fmt.Sprint("late-", i)}, Connected: true, Status: server.Stale})
-	}
-	f.proxies = append(f.proxies, server.Proxy{Node: server.Node{ID: "well"}, Connected: true, Status: server.Synced}, server.Proxy{Status: server.Synced})
-	cfg.Fleet = f
-	got := read[adminapi.Rollouts](t, admin.New(cfg), "/v1/rollouts").Proxies
-	if got.Connected != 16 || got.Running != 1 || len(got.Late) != 10 {
-		t.Errorf("%+v", got)
-	}
 }
 
 func TestEveryStepOfARolloutIsAnEvent(t *testing.T) {

@@ -58,8 +58,8 @@ func (s *session) rolloutStatus() *cobra.Command {
 		Use: "status [ID]", Args: cobra.MaximumNArgs(1), ValidArgsFunction: s.completeRollouts,
 		Short: "Show where a rollout stands: the newest one, or that of an id",
 		Long: `Show where a rollout stands, the newest one unless ID or the begin of one is given: what it
-changes, its votes, what it waits for, and how many of the proxies that this server
-serves run what is in force.
+changes, its votes, what it waits for, and how many of the proxies of all replicas run
+what is in force.
 
 With --watch, follow it: on a terminal with a bar, elsewhere a line for each phase; with
 -o json a document a line. Where none is open and "rollout start" said how the next one

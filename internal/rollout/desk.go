@@ -310,15 +310,23 @@ func (d *desk) behind() {
 // queue notes how many changed documents wait.
 func (m *Manager) queue(n int) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	moved := m.queued != n
 	m.queued = n
+	m.mu.Unlock()
+	if moved {
+		m.tell(func(own *note) { own.Queued = n })
+	}
 }
 
 // wait notes what those wait for.
 func (m *Manager) wait(why string) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	moved := m.waits != why
 	m.waits = why
+	m.mu.Unlock()
+	if moved {
+		m.tell(func(own *note) { own.Waits = why })
+	}
 }
 
 // backOff is how long to wait after the n-th rollout without enough answers.

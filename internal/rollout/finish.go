@@ -72,6 +72,8 @@ func (d *desk) committed(r *running) {
 	d.watch.trial = r.trial
 	if r.election != nil {
 		d.watch.among = r.election.names()
+		sum, _ := r.tally.sum()
+		d.watch.nobody = len(d.watch.among) == 0 && sum.Voters > 0 // of this replica
 	}
 	d.m.cfg.Log.InfoContext(d.ctx, "rollout committed", "rollout", r.id, "revision", rev.Number, "hash", rev.Hash, "documents", len(rev.Documents), "changed", len(r.changes))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/policy"
 )
 
@@ -16,6 +17,8 @@ type Fleet interface {
 	// Uptake says how far the proxies are with a revision that was put in force at
 	// since: those of among, or all where it is empty.
 	Uptake(rev policy.Revision, since time.Time, among []string) Uptake
+	// Running counts the connected ones that run all that they are sent.
+	Running() adminapi.RevisionUptake
 }
 
 // Ballots are what the proxies are asked.
@@ -64,6 +67,6 @@ type Uptake struct {
 
 // ProxyRefusal is what a proxy refused although the fleet had said yes.
 type ProxyRefusal struct {
-	Proxy   string
-	Message string
+	Proxy   string `json:"proxy"`
+	Message string `json:"message"`
 }

@@ -54,6 +54,7 @@ type fleet struct {
 	silent   map[string]bool
 	polled   int
 	rejected []rollout.ProxyRefusal // after the commit
+	slow     time.Duration          // until it takes a revision
 	trying   []string
 	tried    string // what was served on trial
 	calls    map[string]rollout.Calls
@@ -63,10 +64,19 @@ func (f *fleet) Stage(_ context.Context, _ string, base, candidate policy.Revisi
 	return &box{f, base, candidate}, nil
 }
 
-func (f *fleet) Uptake(policy.Revision, time.Time, []string) rollout.Uptake {
+func (f *fleet) Uptake(_ policy.Revision, since time.Time, _ []string) rollout.Uptake {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if time.Since(since) < f.slow {
+		return rollout.Uptake{Proxies: len(f.voters)}
+	}
 	return rollout.Uptake{Published: true, Proxies: len(f.voters), Acked: len(f.voters) - len(f.rejected), Refused: f.rejected}
+}
+
+func (f *fleet) Running() adminapi.RevisionUptake {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return adminapi.RevisionUptake{Connected: len(f.voters), Running: len(f.voters) - len(f.rejected), Refusing: len(f.rejected)}
 }
 
 func (f *fleet) set(edit func(*fleet)) {

@@ -24,10 +24,15 @@ func (m *Manager) Kept() Kept { return m.ledger.kept() }
 // Rollouts implements admin.Rollouts.
 func (m *Manager) Rollouts(context.Context) (adminapi.Rollouts, error) {
 	s := m.ledger.now()
-	out := adminapi.Rollouts{Settings: m.cfg.Settings, Next: s.Next, Pinned: pinned(s.Rejections), Items: m.ledger.all()}
+	out := adminapi.Rollouts{Settings: m.cfg.Settings, Next: s.Next, Pinned: pinned(s.Rejections), Items: m.ledger.all(), Proxies: m.running()}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out.InForce, out.Queued, out.Waits = refOf(m.inForce), m.queued, m.waits
+	for _, n := range m.peers {
+		if n.Leads && m.leads.Load() == nil {
+			out.Queued, out.Waits = n.Queued, n.Waits
+		}
+	}
 	return out, nil
 }
 

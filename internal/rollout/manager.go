@@ -68,9 +68,12 @@ type Manager struct {
 	peers    map[string]note // other replicas, by name
 	heard    chan struct{}   // closed when they are others
 	own      note            // this one's
+	serving  *following      // what proxies are followed to
+	polled   *polled         // whom the last candidate was put to; nil: nobody yet
 
 	notes chan []byte   // for the board, the newest one
 	asked chan struct{} // holds one token while another replica has said something
+	moved chan struct{} // and this one while another revision is served
 
 	leads atomic.Pointer[desk]    // nil while another does
 	open  atomic.Pointer[running] // for the participants
@@ -97,7 +100,7 @@ func New(cfg Config) *Manager {
 	return &Manager{
 		cfg: cfg, ledger: newLedger(cfg.Store, cfg.Observe),
 		reigns: make(chan reign), news: make(chan struct{}, 1), fresh: make(chan chan struct{}),
-		heard: make(chan struct{}), notes: make(chan []byte, 1), asked: make(chan struct{}, 1),
+		heard: make(chan struct{}), notes: make(chan []byte, 1), asked: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 	}
 }
 
@@ -147,6 +150,9 @@ func (m *Manager) use(rev policy.Revision) {
 	m.mu.Lock()
 	m.inForce = rev
 	moved := m.own.InForce != rev.Hash
+	if moved && m.cfg.Board != nil {
+		m.serves(rev)
+	}
 	m.mu.Unlock()
 	m.cfg.Use(rev)
 	if moved {
@@ -170,6 +176,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	})
 	if m.cfg.Board != nil {
 		leading.Go(func() { m.board(ctx) })
+		leading.Go(func() { m.report(ctx) })
 	}
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()

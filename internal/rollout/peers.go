@@ -31,6 +31,11 @@ type note struct {
 	Said    *said     `json:"said,omitempty"`    // of the others: to the last question
 	Orders  []order   `json:"orders,omitempty"`  // for the leader, that are not answered yet
 	Answers int       `json:"answers,omitempty"` // of the leader, to such; counted, so that they are looked for
+
+	Queued  int                      `json:"queued,omitempty"`  // of the leader: changed documents that wait
+	Waits   string                   `json:"waits,omitempty"`   // and for what
+	Pushed  *pushed                  `json:"pushed,omitempty"`  // how far its proxies are with what it serves
+	Running *adminapi.RevisionUptake `json:"running,omitempty"` // how many run that
 }
 
 // question asks every replica for the vote of its proxies.
@@ -183,6 +188,7 @@ func (m *Manager) poll(ctx context.Context, ask question) said {
 		return out
 	}
 	e := newElection(ballots, ask.Quorum, time.Duration(ask.Within), m.cfg.Replica, func(adminapi.VoteCount, []adminapi.ProxyVote) {})
+	m.put(candidate.Hash, e.names())
 	vote, text := e.run(ctx)
 	out.Vote, out.Text = vote.String(), text
 	out.Count, out.Votes = e.count()

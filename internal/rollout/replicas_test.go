@@ -119,3 +119,74 @@ func TestAReplicaThatGoesMidwayIsWaitedForNoLonger(t *testing.T) {
 		all[0].expect("a@2=2", adminapi.Committed, "")
 	})
 }
+
+// TestRefusalsOfAllReplicasCount: each has no more than --max-failed allows, and
+// together they have.
+func TestRefusalsOfAllReplicasCount(t *testing.T) {
+	replicas(t, 3, func(all []*world) {
+		propose(all, doc("a", 1))
+		all[2].fleet.set(func(f *fleet) { f.slow = 300 * time.Millisecond })
+		propose(all, doc("a", 2))
+		for _, w := range all {
+			r := w.newest()
+			if r.Pushed == nil || *r.Pushed != (adminapi.PushCount{Proxies: 9, Acked: 9}) || time.Duration(r.Skew).Round(100*time.Millisecond) != 300*time.Millisecond {
+				w.t.Errorf("pushed %+v, skew %s", r.Pushed, r.Skew)
+			}
+			if up := w.all().Proxies; up.Connected != 9 || up.Running != 9 {
+				w.t.Errorf("%+v", up)
+			}
+		}
+		for _, w := range all[1:] {
+			w.fleet.set(func(f *fleet) { f.rejected = []rollout.ProxyRefusal{{Proxy: f.voters[0].ID, Message: "not this"}} })
+		}
+		propose(all, doc("a", 3)) // two refuse it: as many as may
+		all[0].settle(2 * time.Second)
+		for _, w := range all {
+			w.expect("a@3=3", adminapi.Committed, "")
+			if r := w.newest(); *r.Pushed != (adminapi.PushCount{Proxies: 9, Acked: 7, Refused: 2}) {
+				w.t.Errorf("pushed %+v", r.Pushed)
+			}
+			if up := w.all().Proxies; up.Connected != 9 || up.Running != 7 || up.Refusing != 2 {
+				w.t.Errorf("%+v", up)
+			}
+		}
+		all[2].fleet.set(func(f *fleet) {
+			f.rejected = append(f.rejected, rollout.ProxyRefusal{Proxy: f.voters[1].ID, Message: "nor that"})
+		})
+		propose(all, doc("a", 4))
+		all[0].settle(2 * time.Second)
+		for _, w := range all {
+			items := w.all().Items
+			if undone := items[1]; w.inForce() != "a@3=3" || undone.State != adminapi.Heuristic || !strings.Contains(undone.Reason, "3 of 9 proxies refused it after the commit, over 2,1%; ") || undone.UndoneBy != items[0].ID {
+				w.t.Errorf("serves %s, %+v", w.inForce(), undone)
+			}
+		}
+	})
+}
+
+// TestAFollowerKnowsWhatWaits as the leader does.
+func TestAFollowerKnowsWhatWaits(t *testing.T) {
+	replicas(t, 2, func(all []*world) {
+		propose(all, doc("a", 1))
+		hold := adminapi.RolloutOptions{Mode: new(adminapi.ModeHold), ConfirmTimeout: new(adminapi.Duration(time.Minute))}
+		if _, err := all[1].m.Start(all[1].t.Context(), adminapi.StartRequest{Options: hold}); err != nil {
+			all[1].t.Fatal(err)
+		}
+		propose(all, doc("a", 2))
+		propose(all, doc("a", 3), doc("b", 1))
+		for _, w := range all {
+			if now := w.all(); now.Queued != 2 || now.Waits != "" {
+				w.t.Errorf("held: %d, %q", now.Queued, now.Waits)
+			}
+		}
+		if _, err := all[1].m.Decide(all[1].t.Context(), all[1].newest().ID, adminapi.VerbCommit, adminapi.DecideRequest{}); err != nil {
+			all[1].t.Fatal(err)
+		}
+		all[1].settle(2 * time.Second)
+		for _, w := range all {
+			if now := w.all(); !strings.Contains(now.Waits, "waits for its confirmation") {
+				w.t.Errorf("committed: %q", now.Waits)
+			}
+		}
+	})
+}

@@ -20,11 +20,10 @@ const (
 
 // watched is the rollout that committed last, while something may yet become of it.
 type watched struct {
+	following // of this replica; since is the commit
+
 	id        string
-	rev       policy.Revision
-	from      string   // hash of the revision before
-	among     []string // the proxies that it reaches; empty: all
-	at        time.Time
+	from      string    // hash of the revision before
 	confirmBy time.Time // zero: needs no confirmation
 	undo      bool      // it is one
 	trial     *trial    // its proxies follow once the revision is on its way to all
@@ -34,9 +33,9 @@ type watched struct {
 }
 
 func watchOf(r adminapi.Rollout, rev policy.Revision) *watched {
-	w := &watched{id: r.ID, rev: rev, from: r.From.Hash, at: time.Now(), undo: r.Source == sourceUndo, settings: r.Settings}
+	w := &watched{id: r.ID, following: following{rev: rev, since: time.Now()}, from: r.From.Hash, undo: r.Source == sourceUndo, settings: r.Settings}
 	if r.Decided != nil {
-		w.at = *r.Decided
+		w.since = *r.Decided
 	}
 	if r.ConfirmBy != nil {
 		w.confirmBy = *r.ConfirmBy
@@ -69,18 +68,16 @@ func (d *desk) look() {
 
 // pushing follows the proxies to the revision.
 func (d *desk) pushing(w *watched) {
-	up := d.m.cfg.Fleet.Uptake(w.rev, w.at, w.among)
-	passed := time.Since(w.at)
-	if up.Published || passed > pushAtMost {
+	own := d.m.look(&w.following)
+	up := d.m.all(own)
+	passed := time.Since(w.since)
+	if own.Published || passed > pushAtMost {
 		w.trial.end()
 	}
-	w.next = time.Now().Add(lookSoon)
-	if passed > soonUntil {
-		w.next = time.Now().Add(lookLater)
-	}
-	count := adminapi.PushCount{Proxies: up.Proxies, Acked: up.Acked, Refused: len(up.Refused)}
-	whole := up.Published && up.Acked+len(up.Refused) >= up.Proxies
-	tooMany := !w.undo && w.settings.MaxFailed.Exceeded(len(up.Refused), up.Proxies)
+	w.next = time.Now().Add(w.again())
+	count := adminapi.PushCount{Proxies: up.Proxies, Acked: up.Acked, Refused: up.Refused}
+	whole := !up.Whole.IsZero()
+	tooMany := !w.undo && w.settings.MaxFailed.Exceeded(up.Refused, up.Proxies)
 	if tooMany && d.open != nil {
 		return // its turn comes
 	}
@@ -93,13 +90,15 @@ func (d *desk) pushing(w *watched) {
 			return
 		}
 		if whole && count.Acked > 0 {
-			it.Skew = adminapi.Duration(passed)
+			it.Skew = adminapi.Duration(min(max(up.Whole.Sub(w.since), 0), passed)) // by another's clock, maybe
 		}
 		entry(it, "", "", "%d of %d proxies run it, %d refused it", count.Acked, count.Proxies, count.Refused)
 	})
 	if tooMany && d.fromKept(w) {
-		first := up.Refused[0]
-		text := fmt.Sprintf("%d of %d proxies refused it after the commit, over %s; %s: %s", len(up.Refused), up.Proxies, w.settings.MaxFailed, first.Proxy, first.Message)
+		text := fmt.Sprintf("%d of %d proxies refused it after the commit, over %s", up.Refused, up.Proxies, w.settings.MaxFailed)
+		if len(up.Refusals) > 0 {
+			text += fmt.Sprintf("; %s: %s", up.Refusals[0].Proxy, up.Refusals[0].Message)
+		}
 		d.m.ledger.edit(w.id, func(it *adminapi.RolloutDetail) {
 			it.State, it.Reason = adminapi.Heuristic, text
 			entry(it, "", "", "%s", text)

@@ -38,6 +38,20 @@ func TestReplicasRollOutTogether(t *testing.T) {
 	r := becomes(t, l, "all four said yes", func(r adminapi.Rollout) bool { return r.State == adminapi.Committed && r.Votes.Yes == 4 })
 	t.Logf("4 Envoys of 2 servers decided in %s", r.Decided.Sub(r.Started))
 	lab.Until(t, 10*time.Second, "all run it", func() error { return runAll(t, all, "6s") })
+	id := r.ID
+	r = becomes(t, l, "the proxies of both are followed", func(r adminapi.Rollout) bool {
+		return r.ID == id && r.Phase == "" && r.Pushed != nil && *r.Pushed == adminapi.PushCount{Proxies: 4, Acked: 4}
+	})
+	t.Logf("all four had it %s after the commit", time.Duration(r.Skew).Round(time.Millisecond))
+	for _, s := range []*lab.Server{leader, second} {
+		lab.Until(t, 5*time.Second, "each replica counts them all", func() error {
+			var list adminapi.Rollouts
+			if err := s.Try("/v1/rollouts", &list); err != nil || list.Proxies.Connected != 4 || list.Proxies.Running != 4 {
+				return fmt.Errorf("%+v, %v", list.Proxies, err)
+			}
+			return nil
+		})
+	}
 	steerFrom(t, l, second, all)
 
 	near[1].Signal(syscall.SIGSTOP) // the vote takes its time

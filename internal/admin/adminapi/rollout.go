@@ -45,7 +45,7 @@ const (
 // Rollouts is GET /v1/rollouts: the history, newest first, at most 100.
 type Rollouts struct {
 	InForce  RevisionRef     `json:"inForce"`
-	Proxies  RevisionUptake  `json:"proxies"`          // connected here, and how far with what is in force
+	Proxies  RevisionUptake  `json:"proxies"`          // connected to any replica, and how far with what is in force
 	Settings RolloutSettings `json:"settings"`         // of rollouts that begin by themselves
 	Next     *RolloutOptions `json:"next,omitempty"`   // of the next one alone; POST /v1/rollouts set them
 	Queued   int             `json:"queued,omitempty"` // changed documents that wait for the next rollout
