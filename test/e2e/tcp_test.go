@@ -174,24 +174,34 @@ func TestConnectionsOutliveChanges(t *testing.T) {
 }
 
 // TestALocalPortForATCPServiceThatIsNotThereYet is one of tcp all the same, which
-// closes what is dialled until the service comes.
+// closes what is dialled until the service comes, and what is over its limit.
 func TestALocalPortForATCPServiceThatIsNotThereYet(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	l.StartServer()
 	client := l.Sidecar("client", "--upstream", "ledger/tcp")
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", client.Upstreams["ledger"]))
-	if err != nil {
-		t.Fatal(err)
+	dial := func() *line {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", client.Upstreams["ledger"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return &line{Conn: conn, in: bufio.NewReader(conn)}
 	}
-	defer conn.Close()
-	early := &line{Conn: conn, in: bufio.NewReader(conn)}
 	var slow net.Error
-	if got, err := early.say("hello"); err == nil || errors.As(err, &slow) && slow.Timeout() {
+	if got, err := dial().say("hello"); err == nil || errors.As(err, &slow) && slow.Timeout() {
 		t.Errorf("a connection to nothing: %q, %v", got, err)
 	}
 	es := l.ServiceWith("ledger", 1, map[string]string{"protocol": "tcp"})
 	if late := dialLine(t, client, "ledger"); late.instance != es[0].ID+": hello\n" {
 		t.Errorf("answered %q", late.instance)
 	}
+	l.Policies.Write("ledger.yaml", policyYAML("ledger", "\n  limits: {connections: 1}"))
+	inForce(t, l, "rp/default/ledger@1")
+	first := dialLine(t, client, "ledger")
+	if got, err := dial().say("hello"); err == nil {
+		t.Errorf("a connection over the limit: %q", got)
+	}
+	first.Close()
+	dialLine(t, client, "ledger")
 }
