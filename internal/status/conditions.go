@@ -54,6 +54,9 @@ func Of(d Document, uptake func(Ask) Uptake, revision uint64, now time.Time) pol
 			s.InForceGeneration = max(s.InForceGeneration, t.InForce)
 		}
 	}
+	if d.Delivery != nil && d.Delivery.Reason != string(compile.Conflicted) {
+		s.InForceGeneration = d.Generation
+	}
 	s.Conditions = m.whole(all, whole)
 	if d.Held != nil {
 		m.hold(&s)
@@ -111,8 +114,10 @@ func (m maker) resolvedRefs(accepted compile.Reason, unresolved string) policy.C
 // a target; ok is false where they are.
 func (m maker) idle(t compile.TargetStatus) (reason, message string, ok bool) {
 	switch {
+	case m.doc.Role != "" && m.doc.Delivery == nil:
+		return ReasonRoleDisabled, "no xds-server delivers it: start one with --roles xds,admin," + m.doc.Role, true
 	case m.doc.Role != "":
-		return ReasonRoleDisabled, "no xds-server delivers it: this release checks subscriptions, and its role " + m.doc.Role + " takes events alone", true
+		return m.doc.Delivery.Reason, m.doc.Delivery.Message, m.doc.Delivery.Reason != ""
 	case m.doc.Shadow:
 		return ReasonShadow, "effect shadow: checked, not in force", true
 	case t.InForce == 0 && t.Accepted != compile.Accepted:
@@ -131,6 +136,8 @@ func (m maker) programmed(t compile.TargetStatus, up Uptake) policy.Condition {
 	reason, message, idle := m.idle(t)
 	switch {
 	case idle:
+	case m.doc.Delivery != nil:
+		return m.condition(policy.ConditionProgrammed, policy.True, ReasonProgrammed, "its queue is open")
 	case up.Refusing > 0 && up.Refusing == up.Proxies:
 		reason, message = ReasonRejectedByProxies, up.sentence(m.revision)
 	case up.Refusing > 0:
@@ -149,6 +156,8 @@ func (m maker) enforced(t compile.TargetStatus, up Uptake) policy.Condition {
 	}
 	status, reason, message := policy.True, ReasonEnforced, up.sentence(m.revision)
 	switch {
+	case m.doc.Delivery != nil:
+		message = "its events are delivered to " + t.Service
 	case up.Untracked:
 		status, reason, message = policy.Unknown, ReasonReadAtStart, "read when a proxy starts; which proxies have is not known"
 	case up.Proxies == 0:

@@ -9,12 +9,13 @@ import (
 // Document is what compiling made of one policy document.
 type Document struct {
 	policy.Key
-	Generation int64    // of the version in the revision; 0: no version ever was in one
-	Label      string   // of that version, "rp/default/orders@3"; "" with generation 0
-	Refused    *Refused // a newer version that was not taken; nil: none
-	Held       *Held    // a newer version that a rollout keeps out of force; nil: none
-	Shadow     bool     // effect shadow
-	Role       string   // the role of xds-server that carries the kind out; "" is xds
+	Generation int64     // of the version in the revision; 0: no version ever was in one
+	Label      string    // of that version, "rp/default/orders@3"; "" with generation 0
+	Refused    *Refused  // a newer version that was not taken; nil: none
+	Held       *Held     // a newer version that a rollout keeps out of force; nil: none
+	Shadow     bool      // effect shadow
+	Role       string    // the role of xds-server that carries the kind out; "" is xds
+	Delivery   *Delivery // how those that have Role carry it out; nil: nobody has
 	Accepted   compile.Reason
 	Message    string // "" where Accepted says it all
 	Unresolved string // what it names and is not there; "": all is

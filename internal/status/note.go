@@ -14,6 +14,9 @@ type Note struct {
 	Connected int               `json:"connected"`
 	Usual     Uptake            `json:"usual"`            // of every document that is not listed
 	Listed    map[string]Uptake `json:"listed,omitempty"` // by Ask.String
+
+	Delivers bool                `json:"delivers,omitempty"` // it carries out subscriptions
+	Troubled map[string]Delivery `json:"troubled,omitempty"` // of these those that it does not deliver, by Key.String
 }
 
 // String is "LABEL" or "LABEL SERVICE".
@@ -24,8 +27,9 @@ func (a Ask) String() string {
 	return a.Label + " " + a.Service
 }
 
-// NewNote sums up uptakes, each the answer to the ask of its place.
-func NewNote(revision string, number uint64, connected int, asks []Ask, uptakes []Uptake) Note {
+// NewNote sums up uptakes, each the answer to the ask of its place, and
+// deliveries.
+func NewNote(revision string, number uint64, connected int, asks []Ask, uptakes []Uptake, own Deliveries) Note {
 	n := Note{Revision: revision, Number: number, Connected: connected, Usual: usual(uptakes)}
 	for i, u := range uptakes {
 		if !u.Equal(n.Usual) {
@@ -35,6 +39,7 @@ func NewNote(revision string, number uint64, connected int, asks []Ask, uptakes 
 			n.Listed[asks[i].String()] = u
 		}
 	}
+	n.deliver(own)
 	return n
 }
 

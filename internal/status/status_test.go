@@ -56,6 +56,9 @@ const (
 
 func TestConditions(t *testing.T) {
 	running := status.Uptake{Proxies: 38, Running: 38}
+	delivered := func(how *status.Delivery) func(*status.Document) {
+		return func(d *status.Document) { d.Role, d.Targets[0].InForce, d.Delivery = "events", 0, how }
+	}
 	lost := func(reason compile.Reason, message string, inForce int64) func(*status.Document) {
 		return func(d *status.Document) {
 			d.Accepted, d.Message = reason, message
@@ -107,8 +110,15 @@ func TestConditions(t *testing.T) {
 		{name: "no version was ever taken", edit: func(d *status.Document) {
 			d.Refused, d.Generation, d.Label, d.Targets = &status.Refused{Message: "bad"}, 0, "", nil
 		}, want: "Accepted=False/Invalid@0 ResolvedRefs=Unknown/Invalid@0 Programmed=False/Invalid@0 Enforced=False/Invalid@0"},
-		{name: "nobody has the role", edit: func(d *status.Document) { d.Role, d.Targets[0].InForce = "events", 0 },
-			want: accepted + "Programmed=False/RoleDisabled@3 Enforced=False/RoleDisabled@3", says: "no xds-server delivers it: this release checks subscriptions, and its role events takes events alone"},
+		{name: "nobody has the role", edit: delivered(nil),
+			want: accepted + "Programmed=False/RoleDisabled@3 Enforced=False/RoleDisabled@3", says: "no xds-server delivers it: start one with --roles xds,admin,events"},
+		{name: "a subscription that is delivered", edit: delivered(&status.Delivery{}), inForce: 3, want: all + "True/Enforced@3", says: "its events are delivered to orders"},
+		{name: "a subscription that is paused", edit: delivered(&status.Delivery{Reason: status.ReasonPaused, Message: "the mailer moves"}), inForce: 3,
+			want: accepted + "Programmed=False/Paused@3 Enforced=False/Paused@3", says: "the mailer moves"},
+		{name: "a subscription without its broker", edit: delivered(&status.Delivery{Reason: status.ReasonInterrupted, Message: "the broker is away"}), inForce: 3,
+			want: accepted + "Programmed=False/Interrupted@3 Enforced=False/Interrupted@3", says: "the broker is away"},
+		{name: "a subscription whose queue is another's", edit: delivered(&status.Delivery{Reason: "Conflicted", Message: "its queue is that of a/b"}),
+			want: accepted + "Programmed=False/Conflicted@3 Enforced=False/Conflicted@3", says: "its queue is that of a/b"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := document("orders")
@@ -237,7 +247,7 @@ func TestNotesStaySmallAndSayAll(t *testing.T) {
 	uptakes[7] = status.Uptake{Proxies: 20, Running: 20}
 	uptakes[8] = status.Uptake{Proxies: 500, Running: 498, Refusing: 1, Refusals: []status.Refusal{{Proxy: "a", Message: "bad"}}, Waiting: []string{"b"}}
 	uptakes[9] = status.Uptake{Untracked: true}
-	raw, err := status.NewNote("abc", 12, 500, asks, uptakes).Encode()
+	raw, err := status.NewNote("abc", 12, 500, asks, uptakes, nil).Encode()
 	if err != nil || len(raw) > 1000 {
 		t.Fatalf("%d bytes for 5,000 documents, %v", len(raw), err)
 	}

@@ -177,6 +177,18 @@ func (d *Dispatcher) drop(ctx context.Context, wanted []Subscription) {
 
 // Status returns every subscription in force, sorted by key.
 func (d *Dispatcher) Status(ctx context.Context) []Status {
+	return d.statuses(func(w *worker) Status { return w.status(ctx) })
+}
+
+// States is Status without depths: no queue is asked.
+func (d *Dispatcher) States() []Status {
+	return d.statuses(func(w *worker) Status {
+		s, _ := w.state()
+		return s
+	})
+}
+
+func (d *Dispatcher) statuses(of func(*worker) Status) []Status {
 	d.mu.Lock()
 	wanted, workers, clashes := d.wanted, maps.Clone(d.workers), d.clashes
 	d.mu.Unlock()
@@ -184,7 +196,7 @@ func (d *Dispatcher) Status(ctx context.Context) []Status {
 	for _, s := range wanted {
 		switch w := workers[s.Key()]; {
 		case w != nil:
-			out = append(out, w.status(ctx))
+			out = append(out, of(w.worker))
 		case clashes[s.Key()] != "":
 			out = append(out, Status{Subscription: s, State: Conflicting, Problem: clashes[s.Key()]})
 		default:

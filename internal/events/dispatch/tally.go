@@ -86,6 +86,17 @@ func (t *tally) unanswered(why string) {
 
 // status sums up; a queue that cannot be counted leaves Depth out.
 func (w *worker) status(ctx context.Context) Status {
+	s, q := w.state()
+	if q != nil {
+		if depth, err := q.Depth(ctx); err == nil {
+			s.Depth, s.Counted = depth, true
+		}
+	}
+	return s
+}
+
+// state is what is known without asking the queue; nil: it is not open.
+func (w *worker) state() (Status, Queue) {
 	w.mu.Lock()
 	s := Status{
 		Subscription: w.Subscription, State: Delivering, Problem: w.problem,
@@ -101,10 +112,5 @@ func (w *worker) status(ctx context.Context) Status {
 	case w.paused:
 		s.State = Paused
 	}
-	if q != nil {
-		if depth, err := q.Depth(ctx); err == nil {
-			s.Depth, s.Counted = depth, true
-		}
-	}
-	return s
+	return s, q
 }

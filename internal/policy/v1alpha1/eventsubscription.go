@@ -5,7 +5,8 @@ import (
 )
 
 // EventSubscription has the events of a topic exchange delivered to a service
-// over HTTP. This release checks it and does not carry it out: see its conditions.
+// over HTTP, each at least once, by the xds-servers that have the role events. Its
+// conditions say how that goes.
 //
 // +genclient
 // +kubebuilder:object:root=true
@@ -39,7 +40,8 @@ type EventSubscriptionList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.ordered) || !self.ordered || !has(self.concurrency) || self.concurrency == 1",message="must be 1 with ordered: true, which delivers one event at a time; or leave it out",fieldPath=".concurrency"
 // +kubebuilder:validation:XValidation:rule="!has(self.queue) || !has(self.queue.name) || !has(self.delivery) || !has(self.delivery.deadLetter) || !has(self.delivery.deadLetter.queue) || self.delivery.deadLetter.queue != self.queue.name",message="must be another queue than queue.name: dead letters would be delivered again",fieldPath=".delivery.deadLetter.queue"
 type EventSubscriptionSpec struct {
-	// Exchange is a topic exchange; absent: domain_events.
+	// Exchange is a topic exchange; absent: domain_events, the mesh's own. Another
+	// one needs a broker, and must be there.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=127
@@ -50,12 +52,13 @@ type EventSubscriptionSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	Bindings []Binding `json:"bindings"`
-	// Filter is a CEL expression over event; false skips the event.
+	// Filter is a CEL expression over event; false skips the event, and so does
+	// an event that it has no answer for.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	Filter string `json:"filter,omitempty"`
-	// Handler is called for each event.
+	// Handler is called for each event, through the mesh.
 	Handler EventHandler `json:"handler"`
 	// Queue in which events wait.
 	// +optional
@@ -65,7 +68,8 @@ type EventSubscriptionSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
 	Concurrency *int32 `json:"concurrency,omitempty"`
-	// Ordered delivers one event at a time, in order.
+	// Ordered delivers one event at a time, in order: the others wait while one is
+	// tried again.
 	// +optional
 	Ordered *bool `json:"ordered,omitempty"`
 	// Delivery says how often an event is tried.
@@ -107,7 +111,7 @@ type EventQueue struct {
 	// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9_.:]+$`
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('amq.')",message="must not start with amq., which brokers keep for themselves"
 	Name string `json:"name,omitempty"`
-	// Type: quorum is replicated over the broker's nodes. Absent: quorum.
+	// Type of a broker's queue: quorum is replicated over its nodes. Absent: quorum.
 	// +optional
 	// +kubebuilder:validation:Enum=quorum;classic
 	Type string `json:"type,omitempty"`

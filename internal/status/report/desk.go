@@ -34,6 +34,8 @@ type desk struct {
 	since    map[string]uint64 // by label, the revision with which it came; 0: it was there
 	peers    map[string]status.Note
 
+	deliveries status.Deliveries // of this replica
+
 	connected int
 	own       []status.Uptake // by place in asks
 	sum       map[status.Ask]status.Uptake
@@ -49,7 +51,8 @@ type desk struct {
 type line struct {
 	status  policy.Status
 	uptakes []status.Uptake // that it was made of
-	waits   bool            // it says less than is known: see status.Settle
+	deliver *status.Delivery
+	waits   bool // it says less than is known: see status.Settle
 	since   time.Time
 }
 
@@ -132,6 +135,22 @@ func (d *desk) survey() (settling bool) {
 	return got.Settling > 0
 }
 
+// deliver asks how subscriptions are carried out, here and elsewhere. It reports
+// whether there are any here: how they do has no event of its own.
+func (d *desk) deliver() (carries bool) {
+	d.deliveries = nil
+	if d.cfg.Deliveries != nil {
+		d.deliveries = d.cfg.Deliveries()
+	}
+	d.docs = slices.Clone(d.docs) // those before are told already
+	for i := range d.docs {
+		doc := &d.docs[i]
+		doc.Delivery = doc.Deliver(d.deliveries, d.peers)
+		carries = carries || doc.Role != "" && d.deliveries != nil
+	}
+	return carries
+}
+
 func uptakeOf(u server.Uptake) status.Uptake {
 	out := status.Uptake{Untracked: !u.Labelled, Proxies: u.Proxies, Running: u.Running, Refusing: u.Refusing, Waiting: u.Late}
 	for _, r := range u.Refusals {
@@ -187,6 +206,9 @@ func (d *desk) same(doc *status.Document, l *line) bool {
 	if l.uptakes == nil {
 		return false
 	}
+	if (l.deliver == nil) != (doc.Delivery == nil) || l.deliver != nil && *l.deliver != *doc.Delivery {
+		return false
+	}
 	return slices.EqualFunc(l.uptakes, d.uptakes(doc), status.Uptake.Equal)
 }
 
@@ -206,7 +228,7 @@ func (d *desk) uptakes(doc *status.Document) []status.Uptake {
 
 // lineOf works out one status, which goes on from before.
 func (d *desk) lineOf(doc *status.Document, old *line, before policy.Status, now time.Time) *line {
-	l := &line{uptakes: d.uptakes(doc), since: now}
+	l := &line{uptakes: d.uptakes(doc), deliver: doc.Delivery, since: now}
 	if old != nil && old.waits {
 		l.since = old.since
 	}
@@ -242,7 +264,7 @@ func (d *desk) release() {
 // note is what the other replicas are to be told; nil where they know it
 // already. later is true where it is too soon.
 func (d *desk) note(now time.Time) (note []byte, later bool) {
-	raw, err := status.NewNote(d.revision.Hash, d.revision.Number, d.connected, d.asks, d.own).Encode()
+	raw, err := status.NewNote(d.revision.Hash, d.revision.Number, d.connected, d.asks, d.own, d.deliveries).Encode()
 	if err != nil || bytes.Equal(raw, d.noted) {
 		return nil, false
 	}

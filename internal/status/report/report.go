@@ -43,10 +43,13 @@ type Config struct {
 	View  func() (compile.Result, policy.Revision, bool)
 	Fleet Fleet
 	// Held lists the versions that rollouts keep out of force. Nil: none.
-	Held  func() []status.Held
-	Sink  policy.StatusSink // nil: statuses are told, and written nowhere
-	Lock  store.Locker      // required with Sink: one replica at a time writes
-	Board store.Board       // nil: there is no other replica
+	Held func() []status.Held
+	// Deliveries tells how this replica carries out subscriptions. It is asked every
+	// second. Nil, or nil of it: it does not have the role.
+	Deliveries func() status.Deliveries
+	Sink       policy.StatusSink // nil: statuses are told, and written nowhere
+	Lock       store.Locker      // required with Sink: one replica at a time writes
+	Board      store.Board       // nil: there is no other replica
 	// Changed hears of transitions: what was told before, if anything, and is
 	// now. It must not wait. Nil hears nothing.
 	Changed func(before, now policy.Status)
@@ -179,13 +182,13 @@ func (r *Reporter) run(d *desk, found *standing, now time.Time) (waits bool) {
 	if peers := r.peers.Load(); peers != nil {
 		d.peers = *peers
 	}
-	settling := d.survey()
+	settling, delivers := d.survey(), d.deliver()
 	waiting := d.tell(now)
 	r.latest.Store(d.statuses(now))
 	d.release()
 	poke(r.news)
 	if r.cfg.Board == nil {
-		return settling || waiting
+		return settling || waiting || delivers
 	}
 	note, later := d.note(now)
 	if note != nil {
@@ -195,5 +198,5 @@ func (r *Reporter) run(d *desk, found *standing, now time.Time) (waits bool) {
 		}
 		r.notes <- note
 	}
-	return settling || waiting || later
+	return settling || waiting || delivers || later
 }

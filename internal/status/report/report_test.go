@@ -20,6 +20,7 @@ import (
 	"meshlite.dev/internal/pmap"
 	"meshlite.dev/internal/policy"
 	"meshlite.dev/internal/policy/revision"
+	"meshlite.dev/internal/status"
 	"meshlite.dev/internal/status/report"
 	"meshlite.dev/internal/store/mem"
 	"meshlite.dev/internal/xds/server"
@@ -43,6 +44,21 @@ type replica struct {
 	settle  int
 	surveys int
 	changes []string
+	carries status.Deliveries
+}
+
+// deliveries implements report.Config.Deliveries.
+func (r *replica) deliveries() status.Deliveries {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.carries
+}
+
+// deliver sets what it says of the subscription s.
+func (r *replica) deliver(reason, message string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.carries = status.Deliveries{subscription: {Reason: reason, Message: message}}
 }
 
 // Survey implements report.Fleet.
@@ -71,7 +87,7 @@ func (r *replica) view() (compile.Result, policy.Revision, bool) {
 // start runs a replica on a store that others may share.
 func start(t *testing.T, shared *mem.Store, sink policy.StatusSink) *replica {
 	r := &replica{t: t, done: make(chan struct{}), fleet: server.Uptake{Proxies: 2, Running: 2}}
-	cfg := report.Config{View: r.view, Fleet: r, Sink: sink, Changed: func(before, now policy.Status) {
+	cfg := report.Config{View: r.view, Fleet: r, Sink: sink, Deliveries: r.deliveries, Changed: func(before, now policy.Status) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.changes = append(r.changes, now.Name)
