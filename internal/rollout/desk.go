@@ -53,7 +53,7 @@ func (m *Manager) reign(ctx context.Context, j journal.Journal) {
 	ctx, stop := context.WithCancel(ctx)
 	cfg := coordinator.Default()
 	cfg.Journal, cfg.Participant, cfg.Log = j, m.participant, m.cfg.Log
-	cfg.MaxDone, cfg.Retention = maxItems, keptTx
+	cfg.MaxDone, cfg.Retention, cfg.Now = maxItems, keptTx, m.cfg.Now
 	coord, err := coordinator.New(cfg)
 	if err != nil { // a bug
 		stop()

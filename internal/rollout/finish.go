@@ -51,7 +51,7 @@ func (d *desk) committed(r *running) {
 	d.silent, d.again = 0, time.Time{}
 	d.m.use(rev)
 	d.supersede(r)
-	now := time.Now().UTC()
+	now := d.m.cfg.Now().UTC()
 	d.m.ledger.edit(r.id, func(it *adminapi.RolloutDetail) {
 		if it.State == adminapi.Pending { // its own word was lost with an earlier reign
 			it.State, it.Decided, it.Reason = adminapi.Committed, &now, "committed before a restart"
@@ -68,7 +68,7 @@ func (d *desk) committed(r *running) {
 		d.save(r.undoes)
 	}
 	it, _ := d.m.ledger.get(r.id)
-	d.watch = watchOf(it.Rollout, rev)
+	d.watch = watchOf(it.Rollout, rev, now)
 	d.watch.trial = r.trial
 	if r.election != nil {
 		d.watch.among = r.election.names()

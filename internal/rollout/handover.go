@@ -25,7 +25,7 @@ const (
 	obeyWithin   = 20 * time.Second // for what is asked, once it is taken
 	askedLook    = time.Second      // how often a record is looked at without news
 	withdrawIn   = 5 * time.Second
-	askedKept    = time.Hour // of records
+	askedKept    = time.Hour // of records, since they were seen first
 	maxOrders    = 100       // that a replica hands over at a time
 	takeAgain    = 500 * time.Millisecond
 )
@@ -272,19 +272,28 @@ func (d *desk) reply(id string, version uint64, a asked) {
 	}
 }
 
-// sweepAsked removes records that nobody waits for any more.
+// sweepAsked removes records that nobody waits for any more: those that this replica
+// has seen for long. When they were written it is not asked, since another's clock
+// said it.
 func (m *Manager) sweepAsked(ctx context.Context) error {
 	entries, err := m.cfg.Store.List(ctx, askedPrefix)
 	if err != nil {
 		return err
 	}
+	now, seen := time.Now(), make(map[string]time.Time, len(entries))
 	var ops []store.Op
+	m.mu.Lock()
 	for _, e := range entries {
-		var a asked
-		if json.Unmarshal(e.Value, &a) != nil || time.Since(a.At) > askedKept {
+		first, ok := m.seen[e.Key]
+		if !ok {
+			first = now
+		}
+		if seen[e.Key] = first; now.Sub(first) > askedKept {
 			ops = append(ops, store.Op{Key: e.Key})
 		}
 	}
+	m.seen = seen
+	m.mu.Unlock()
 	if ops == nil {
 		return nil
 	}

@@ -27,7 +27,7 @@ const (
 	freezeLook = time.Second
 )
 
-// Config is what a Manager needs; every field but Board, Observe, Changed and Log.
+// Config is what a Manager needs; every field but Board, Observe, Changed, Now and Log.
 type Config struct {
 	Keeper *revision.Keeper
 	Store  store.Store // Keeper's: rollouts stand beside the revisions
@@ -45,7 +45,10 @@ type Config struct {
 
 	Observe func(before, after adminapi.Rollout) // hears of each change; must not wait
 	Changed func()                               // what Held returns has changed
-	Log     *slog.Logger
+	// Now is the wall clock, for times that are kept. What this replica began itself
+	// does not go by it, so that it may jump; nil is time.Now.
+	Now func() time.Time
+	Log *slog.Logger
 }
 
 // Manager turns proposals into revisions in force. Its methods may be called by
@@ -65,11 +68,12 @@ type Manager struct {
 	waits    string          // for what, beside the open rollout
 	held     []status.Held
 	problems string
-	peers    map[string]note // other replicas, by name
-	heard    chan struct{}   // closed when they are others
-	own      note            // this one's
-	serving  *following      // what proxies are followed to
-	polled   *polled         // whom the last candidate was put to; nil: nobody yet
+	peers    map[string]note      // other replicas, by name
+	heard    chan struct{}        // closed when they are others
+	seen     map[string]time.Time // records of commands: since when
+	own      note                 // this one's
+	serving  *following           // what proxies are followed to
+	polled   *polled              // whom the last candidate was put to; nil: nobody yet
 
 	notes chan []byte   // for the board, the newest one
 	asked chan struct{} // holds one token while another replica has said something
@@ -96,6 +100,9 @@ func New(cfg Config) *Manager {
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	return &Manager{
 		cfg: cfg, ledger: newLedger(cfg.Store, cfg.Observe),

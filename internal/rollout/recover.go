@@ -34,7 +34,7 @@ func (d *desk) recover() error {
 		case it.State == adminapi.Pending:
 			d.lose(it.ID)
 		case it.Phase != "" && it.To.Hash == rev.Hash && d.watch == nil && d.open == nil:
-			d.watch = watchOf(it, rev)
+			d.watch = watchOf(it, rev, d.m.cfg.Now())
 		case it.Phase != "":
 			d.m.ledger.edit(it.ID, ended)
 			d.save(it.ID)

@@ -23,6 +23,7 @@ type trial struct {
 	ballots Ballots
 	proxies []string
 	bake    time.Duration
+	wall    func() time.Time
 	tell    func(adminapi.CanaryCount)
 
 	mu    sync.Mutex
@@ -32,7 +33,7 @@ type trial struct {
 
 // trial picks the proxies that the settings ask for.
 func (d *desk) trial(r *running, b Ballots) (*trial, error) {
-	t := &trial{ballots: b, bake: time.Duration(r.settings.Bake), proxies: Canaries(r.settings, b.Voters())}
+	t := &trial{ballots: b, bake: time.Duration(r.settings.Bake), wall: d.m.cfg.Now, proxies: Canaries(r.settings, b.Voters())}
 	if len(t.proxies) == 0 {
 		return nil, fmt.Errorf("canary %s: none of the %d proxies that it reaches is one", r.settings.Canary, len(b.Voters()))
 	}
@@ -92,12 +93,13 @@ func Worse(c adminapi.CanaryCount) bool {
 func (t *trial) run(ctx context.Context) coordinator.Answer {
 	before := t.ballots.Calls()
 	t.begin()
-	until := time.Now().Add(t.bake).UTC()
+	until := time.Now().Add(t.bake)
+	shown := t.wall().Add(t.bake).UTC()
 	look := time.NewTicker(trialLook)
 	defer look.Stop()
 	for {
 		c := t.count(before)
-		c.Until = &until
+		c.Until = &shown
 		t.tell(c)
 		summary := fmt.Sprintf("%d of %d calls of %d proxies failed, %d of %d of the others", c.Errors, c.Requests, c.Proxies, c.BaselineErrors, c.BaselineRequests)
 		switch {

@@ -32,18 +32,24 @@ type watched struct {
 	next      time.Time
 }
 
-func watchOf(r adminapi.Rollout, rev policy.Revision) *watched {
-	w := &watched{id: r.ID, following: following{rev: rev, since: time.Now()}, from: r.From.Hash, undo: r.Source == sourceUndo, settings: r.Settings}
+// watchOf watches a rollout that wall, the time of the clock on the wall, finds as it
+// is. From here on the clock that never jumps counts: the wall's says how much is left
+// of what was begun before, by this server or by another, and never more than was given.
+func watchOf(r adminapi.Rollout, rev policy.Revision, wall time.Time) *watched {
+	now := time.Now()
+	w := &watched{id: r.ID, following: following{rev: rev, since: now}, next: now, from: r.From.Hash, undo: r.Source == sourceUndo, settings: r.Settings}
 	if r.Decided != nil {
-		w.since = *r.Decided
+		w.since = now.Add(-within(wall.Sub(*r.Decided), pushAtMost))
 	}
 	if r.ConfirmBy != nil {
-		w.confirmBy = *r.ConfirmBy
+		w.confirmBy = now.Add(within(r.ConfirmBy.Sub(wall), time.Duration(r.Settings.ConfirmTimeout)))
 	}
 	w.pushed = r.Phase == adminapi.PhaseConfirming
-	w.next = time.Now()
 	return w
 }
+
+// within is d, from 0 to most.
+func within(d, most time.Duration) time.Duration { return min(max(d, 0), most) }
 
 // confirms reports whether a person has yet to confirm it.
 func (w *watched) confirms() bool { return !w.confirmBy.IsZero() }

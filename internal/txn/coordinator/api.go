@@ -54,7 +54,7 @@ func (b *begin) answer(v View, err error) { b.reply <- result{v, err} }
 func (c *Coordinator) Begin(ctx context.Context, r Request) (View, error) {
 	b := &begin{timeout: r.Timeout, ctx: ctx, reply: make(chan result, 1)}
 	b.event = txn.Begin{
-		Tx:      txn.Tx{ID: r.ID, Kind: r.Kind, Body: r.Body, Hold: r.Hold, Deadline: time.Now().Add(r.Timeout)},
+		Tx:      txn.Tx{ID: r.ID, Kind: r.Kind, Body: r.Body, Hold: r.Hold, Deadline: c.cfg.Now().Add(r.Timeout)},
 		Parties: r.Parties, Rule: r.Rule,
 	}
 	faults := b.event.Validate()
@@ -130,7 +130,7 @@ func (b *begin) givenUp() bool { return b.ctx.Err() != nil }
 func (l *loop) start(b *begin) {
 	now := time.Now()
 	e := &entry{expires: now.Add(b.timeout)}
-	b.event.Term, b.event.Tx.Deadline = l.term, e.expires
+	b.event.Term, b.event.Tx.Deadline = l.term, l.c.cfg.Now().Add(b.timeout)
 	l.open[b.event.Tx.ID] = e
 	l.soon(e.expires)
 	l.step(e, b.event, func() { b.answer(View{State: e.visible}, nil) })

@@ -28,9 +28,12 @@ type Config struct {
 	Serial   bool
 	MaxQueue int
 
-	MaxOpen   int           // transactions that are not done, 1 or more
-	MaxDone   int           // transactions that are done and remembered, 1 or more; then the oldest is forgotten
-	Retention time.Duration // for which a transaction that is done is remembered
+	MaxOpen int // transactions that are not done, 1 or more
+	MaxDone int // transactions that are done and remembered, 1 or more; then the oldest is forgotten
+	// Retention is for how long a transaction that is done is remembered, from its end
+	// or, where it was done before, from the start of this coordinator: who asks after
+	// it again must not be told otherwise because a clock was put forward.
+	Retention time.Duration
 
 	CallTimeout time.Duration // of one Commit or Rollback
 	Backoff     time.Duration // before their first repetition, then twice as long each time, with jitter
@@ -47,7 +50,10 @@ type Config struct {
 	// not block. Nil is nobody.
 	Recovered func([]txn.Record)
 	Forgot    func(txn.ID)
-	Log       *slog.Logger // nil is silent
+	// Now is the wall clock, for times that are kept and shown. Nothing is decided by
+	// it, so that it may jump; nil is time.Now.
+	Now func() time.Time
+	Log *slog.Logger // nil is silent
 }
 
 // Default is a Config without Journal and Participant.
@@ -108,6 +114,9 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	if cfg.Forgot == nil {
 		cfg.Forgot = func(txn.ID) {}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	return &Coordinator{
 		cfg: cfg, commands: make(chan func(*loop)), ready: make(chan struct{}), ended: make(chan struct{}),

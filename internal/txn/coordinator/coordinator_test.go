@@ -561,8 +561,11 @@ func TestWhatEndedIsForgottenInTime(t *testing.T) {
 			_, err := c.Await(t.Context(), "t2", func(txn.State) bool { return false })
 			gone <- err
 		}()
-		pass(12*time.Minute + 30*time.Second) // t2 ended 15 minutes ago, t3 has not yet
-		equal(t, "after a while", remembered(c), []string{"t3", "t4"})
+		pass(14*time.Minute + 30*time.Second) // since the restart
+		c.begin(t, order("t5", "a"))
+		equal(t, "after a while", remembered(c), []string{"t2", "t3", "t4", "t5"})
+		pass(time.Minute)
+		equal(t, "after a while more", remembered(c), []string{"t5"})
 		if err := <-gone; !errors.Is(err, coordinator.ErrUnknown) {
 			t.Errorf("Await of one that is forgotten = %v", err)
 		}

@@ -47,6 +47,7 @@ type loop struct {
 type entry struct {
 	state   txn.State
 	expires time.Time // the deadline, by the clock that never jumps
+	forget  time.Time // once it is done; likewise
 	durable uint64    // Seq that the journal has
 	needs   uint64    // Seq of the newest forced record
 	waiting []output
@@ -155,7 +156,7 @@ func (l *loop) progressing() bool {
 
 // step puts an event to a transaction; reply is called when what comes of it holds.
 func (l *loop) step(e *entry, event txn.Event, reply func()) {
-	next, d := txn.Step(e.state, txn.Input{At: time.Now(), Event: event})
+	next, d := txn.Step(e.state, txn.Input{At: l.c.cfg.Now(), Event: event})
 	e.state = next
 	if d.Write != txn.Nothing {
 		l.pending[next.ID] = d.Record
@@ -202,7 +203,8 @@ func (l *loop) shelve(e *entry) {
 	case isDone && !was:
 		delete(l.open, id)
 		l.done[id], l.oldest = e, append(l.oldest, e)
-		l.soon(e.state.Ended.Add(l.c.cfg.Retention))
+		e.forget = time.Now().Add(l.c.cfg.Retention)
+		l.soon(e.forget)
 	case !isDone && was:
 		delete(l.done, id)
 		l.open[id] = e
@@ -273,7 +275,7 @@ func (l *loop) due(now time.Time) {
 func (l *loop) sweep(now time.Time) {
 	for len(l.oldest) > 0 {
 		e := l.oldest[0]
-		id, left := e.state.ID, e.state.Ended.Add(l.c.cfg.Retention).Sub(now)
+		id, left := e.state.ID, e.forget.Sub(now)
 		current := l.done[id] == e // else it is open again, or was here twice
 		if current && left > 0 && len(l.done) <= l.c.cfg.MaxDone {
 			l.soon(now.Add(left))
