@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -81,6 +82,21 @@ func (p *Process) Alive() bool {
 	default:
 		return true
 	}
+}
+
+// Resident returns how many bytes of memory the system gave it (VmRSS).
+func (p *Process) Resident() int {
+	p.t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Fatalf("memory of %s: %v", p.Name, err)
+	}
+	_, rest, _ := strings.Cut(string(raw), "VmRSS:")
+	n := 0
+	if _, err := fmt.Sscan(rest, &n); err != nil {
+		p.t.Fatalf("memory of %s: %v", p.Name, err)
+	}
+	return n << 10
 }
 
 // Done is closed when the process has ended.

@@ -252,15 +252,7 @@ func (s *Sidecar) Memory() (allocated, resident int) {
 	if err := json.Unmarshal(body, &doc); err != nil || doc.Allocated == 0 {
 		s.lab.Fatalf("memory of %s: %v in %s", s.ID, err, body)
 	}
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		s.lab.Fatalf("memory of %s: %v", s.ID, err)
-	}
-	_, rest, _ := strings.Cut(string(raw), "VmRSS:")
-	if _, err := fmt.Sscan(rest, &resident); err != nil {
-		s.lab.Fatalf("memory of %s: %v", s.ID, err)
-	}
-	return doc.Allocated, resident << 10
+	return doc.Allocated, s.Resident()
 }
 
 // Host is an endpoint as Envoy sees it.
