@@ -107,7 +107,7 @@ func assemble(ctx context.Context, cfg Config, o options, own *durable, log *slo
 		return nil, err
 	}
 	a.openEvents(ctx, cfg, state, shared)
-	if err := a.openSubscriptions(cfg); err != nil {
+	if err := a.openSubscriptions(cfg, sharedOr(shared, state)); err != nil {
 		return nil, errors.Join(err, a.events.close())
 	}
 	if err := a.openAdmin(cfg, messages, metrics.Handler(registry)); err != nil {
@@ -189,7 +189,7 @@ func (a *app) openAdmin(cfg Config, messages resource.Config, scrape http.Handle
 		Compile: compile.Config{RootNamespace: cfg.RootNamespace}, Messages: messages, Subscribed: a.xds.streams.Subscribed,
 		Status: func(k policy.Key) (policy.Status, bool) { return a.status.Statuses().Of(k) }, Reports: func() any { return a.status.Debug() },
 		Carrier: a.policies.carrier, Writer: a.policies.writer, Labels: a.policies.labelsOf,
-		Frozen: a.freezer.state, Freeze: a.freezer.set, Rollouts: a.policies.rollouts, Events: a.events.log(),
+		Frozen: a.freezer.state, Freeze: a.freezer.set, Rollouts: a.policies.rollouts, Events: a.events.log(), Subscriptions: a.events.page(),
 		Transactions: a.transactionsPage(),
 		Checks:       a.checks(cfg), Token: token, Pprof: cfg.Pprof, Log: a.log,
 	})

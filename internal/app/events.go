@@ -23,7 +23,7 @@ func (a *app) onCatalog(s catalog.Snapshot) {
 
 // onRevision takes what is in force.
 func (a *app) onRevision(r policy.Revision) {
-	a.events.subscribe(r)
+	a.events.use(r)
 	a.inbox.putRevision(r, a.want(compile.Remotes(r)), time.Now())
 	a.latch.Done("policies")
 }

@@ -16,7 +16,6 @@ import (
 	"meshlite.dev/internal/admin/metrics"
 	"meshlite.dev/internal/events"
 	"meshlite.dev/internal/events/amqp"
-	"meshlite.dev/internal/events/dispatch"
 	"meshlite.dev/internal/events/outbox"
 	"meshlite.dev/internal/events/teller"
 	"meshlite.dev/internal/events/web"
@@ -33,7 +32,7 @@ type eventRole struct {
 	relay  *amqp.Relay // with broker; nil: there is none
 	broker *amqp.Broker
 
-	dispatcher *dispatch.Dispatcher // nil without the role, or the log
+	subscriptions *subscriptions // nil without the role, or the log
 }
 
 // localStore is what openEvents needs of this process's own store.
@@ -88,9 +87,7 @@ func (e *eventRole) run(ctx context.Context) error {
 	if e.relay != nil {
 		g.Go(func() error { return e.relay.Run(ctx) })
 	}
-	if e.dispatcher != nil {
-		g.Go(func() error { return e.dispatcher.Run(ctx) })
-	}
+	g.Go(func() error { return e.subscriptions.run(ctx) })
 	return errors.Join(g.Wait(), e.close())
 }
 

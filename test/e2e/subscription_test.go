@@ -123,6 +123,9 @@ spec:
 // queueKinds are what the scenarios run with.
 var queueKinds = map[string]func(t *testing.T, l *lab.Lab) (flags []string){
 	"local": func(*testing.T, *lab.Lab) []string { return []string{"--events", "local"} },
+	"amqp": func(t *testing.T, l *lab.Lab) []string {
+		return []string{"--events", "amqp", "--amqp-url", l.StartRabbit().URL("")}
+	},
 }
 
 // eachQueue runs a scenario with every kind of queue.

@@ -34,6 +34,7 @@ type Dispatcher struct {
 
 	mu      sync.Mutex
 	told    bool // Use was called
+	ready   bool // so was Pause
 	wanted  []Subscription
 	paused  map[string]bool
 	workers map[string]*running
@@ -59,9 +60,10 @@ func (d *Dispatcher) Use(all []Subscription) {
 	d.edit(func() { d.wanted, d.told = all, true })
 }
 
-// Pause says which are paused, by key: all of them. Their events wait.
+// Pause says which are paused, by key: all of them. Their events wait. Nothing is
+// delivered before it was called.
 func (d *Dispatcher) Pause(keys map[string]bool) {
-	d.edit(func() { d.paused = maps.Clone(keys) })
+	d.edit(func() { d.paused, d.ready = maps.Clone(keys), true })
 }
 
 func (d *Dispatcher) edit(change func()) {
@@ -88,7 +90,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		d.mu.Lock()
-		wanted, paused, told := d.wanted, d.paused, d.told
+		wanted, paused, told := d.wanted, d.paused, d.told && d.ready
 		d.mu.Unlock()
 		if !told {
 			continue
@@ -173,6 +175,16 @@ func (d *Dispatcher) drop(ctx context.Context, wanted []Subscription) {
 			d.cfg.Log.WarnContext(ctx, "a subscription that ended is not tidied up yet", "subscription", old.Key(), "err", err)
 		}
 	}
+}
+
+// Of returns one that is in force, by key.
+func (d *Dispatcher) Of(key string) (Subscription, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i := slices.IndexFunc(d.wanted, func(s Subscription) bool { return s.Key() == key }); i >= 0 {
+		return d.wanted[i], true
+	}
+	return Subscription{}, false
 }
 
 // Status returns every subscription in force, sorted by key.

@@ -146,6 +146,7 @@ func newRig(t *testing.T, path string, edit func(*v1alpha1.EventSubscriptionSpec
 	})
 	t.Cleanup(r.stop)
 	r.Use([]dispatch.Subscription{r.sub})
+	r.Pause(nil)
 	synctest.Wait()
 	return r
 }

@@ -261,3 +261,19 @@ func TestKnownIsWhatWasOpened(t *testing.T) {
 		t.Error("an exchange without a broker was opened")
 	}
 }
+
+func TestMemoryOutlivesARestart(t *testing.T) {
+	p := newPlace(t, outbox.DefaultLimits())
+	m := queues.Memory{Log: p.log}
+	edited, other := orders(), orders()
+	edited.Bindings, other.Queue = "order.created", "other"
+	p.must(m.Remember(orders()))
+	p.must(m.Remember(edited))
+	p.must(m.Remember(other))
+	p.must(m.Forget("other"))
+	p.must(m.Forget("nobody's"))
+	p.restart()
+	if all, err := (queues.Memory{Log: p.log}).Known(); !slices.Equal(all, []dispatch.Subscription{edited}) || err != nil {
+		t.Errorf("%v, %v", all, err)
+	}
+}
