@@ -36,6 +36,7 @@ func (a *api) doctor(r *http.Request) (any, error) {
 		out.Checks = append(out.Checks, checkPolicies(s), checkValidation(s), checkFindings(a.found(s)))
 	}
 	out.Checks = append(out.Checks, a.checkRollouts(r.Context(), now)...)
+	out.Checks = append(out.Checks, a.checkSubscriptions(r.Context())...)
 	out.Checks = append(out.Checks, checkProxies(a.Fleet.Proxies())...)
 	for _, check := range a.Checks {
 		out.Checks = append(out.Checks, check(r.Context())...)

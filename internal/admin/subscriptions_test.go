@@ -213,6 +213,29 @@ func TestWhatCannotBeDoneWithASubscriptionIsSaid(t *testing.T) {
 	}
 }
 
+func TestDoctorTellsOfSubscriptions(t *testing.T) {
+	s := newSubscriptions()
+	s.paused["shop/mail"] = pauses.Pause{Reason: "the mailer moves", Since: now.Add(-time.Hour)}
+	var got adminapi.Doctor
+	if err := json.Unmarshal(ask(withSubscriptions(t, s), http.MethodGet, "/v1/doctor", "").Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]adminapi.Check{}
+	for _, c := range got.Checks {
+		found[c.Name] = c
+	}
+	for name, want := range map[string]adminapi.Check{
+		"subscriptions":        {Status: "error", Message: "shop/clash: its queue shop.mail"},
+		"dead letters":         {Status: "warning", Message: "shop/mail has 150"},
+		"missed events":        {Status: "warning", Message: "shop/mail has missed 1"},
+		"paused subscriptions": {Status: "warning", Message: "shop/mail since 1h0m0s ago: the mailer moves"},
+	} {
+		if c := found[name]; c.Status != want.Status || !strings.HasPrefix(c.Message, want.Message) || c.Hint == "" {
+			t.Errorf("%s: %+v, want %+v", name, c, want)
+		}
+	}
+}
+
 func TestASearchSaysHowFarItLooked(t *testing.T) {
 	s := newSubscriptions()
 	s.total = 5_000

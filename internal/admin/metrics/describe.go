@@ -50,6 +50,16 @@ func descriptions() map[string]*prometheus.Desc {
 		{"meshlite_events_published_total", "Events that the broker confirmed since the start.", nil},
 		{"meshlite_events_unroutable_total", "Events of those for which no queue was bound.", nil},
 		{"meshlite_events_broker_connected", "1 while the broker is connected and takes events.", nil},
+		{"meshlite_events_delivered_total", "Events that a subscription's handler took from this replica.", []string{"subscription"}},
+		{"meshlite_events_delivery_attempts_failed_total", "Attempts to deliver an event of a subscription that failed here.", []string{"subscription"}},
+		{"meshlite_events_dead_lettered_total", "Events of a subscription that this replica gave up.", []string{"subscription"}},
+		{"meshlite_events_skipped_total", "Events that a subscription's filter did not let pass here.", []string{"subscription"}},
+		{"meshlite_subscription_in_flight", "Events that a subscription's handler is called for now by this replica.", []string{"subscription"}},
+		{"meshlite_subscription_waiting", "Events in a subscription's queue for their first or another attempt.", []string{"subscription"}},
+		{"meshlite_subscription_dead", "Events in a subscription's dead-letter queue.", []string{"subscription"}},
+		{"meshlite_subscription_missed", "Events that a bounded log dropped before a subscription tried them.", []string{"subscription"}},
+		{"meshlite_subscription_problem", "1 while a subscription is interrupted, or its queue is another's.", []string{"subscription"}},
+		{"meshlite_subscription_paused", "1 while a subscription is paused.", []string{"subscription"}},
 		{"meshlite_tls_certificate_expiry_timestamp_seconds", "When the certificate of a listener ends.", []string{"listener"}},
 	} {
 		out[d.name] = prometheus.NewDesc(d.name, d.help, d.labels, nil)

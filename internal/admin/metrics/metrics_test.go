@@ -18,6 +18,7 @@ import (
 
 	"meshlite.dev/internal/admin/metrics"
 	"meshlite.dev/internal/catalog"
+	"meshlite.dev/internal/events/dispatch"
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/pmap"
 	"meshlite.dev/internal/txn"
@@ -72,6 +73,13 @@ func sources() metrics.Sources {
 		Watches: func() metrics.Watches { return metrics.Watches{Clients: 1, HungUp: 3} },
 		Events: func() (metrics.Events, bool) {
 			return metrics.Events{Depth: 5, Bytes: 900, Kept: 12, Told: 3, Broker: &metrics.EventBroker{Waiting: 2, Published: 10, Unroutable: 1, Connected: true}}, true
+		},
+		Subscriptions: func() []dispatch.Status {
+			mail, audit := dispatch.Subscription{Namespace: "shop", Name: "mail"}, dispatch.Subscription{Namespace: "default", Name: "audit"}
+			return []dispatch.Status{
+				{Subscription: mail, State: dispatch.Delivering, Counted: true, Depth: dispatch.Depth{Waiting: 12, Dead: 6, Missed: 4}, InFlight: 8, Delivered: 4711, Retried: 30, Given: 7, Skipped: 9},
+				{Subscription: audit, State: dispatch.Interrupted, Problem: "the broker is away"},
+			}
 		},
 		Transactions: func() metrics.Transactions {
 			return metrics.Transactions{Open: map[txn.Status]int{txn.Pending: 2}, Oldest: now.Add(-time.Minute), Tries: 3}

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"meshlite.dev/internal/catalog"
+	"meshlite.dev/internal/events/dispatch"
 	"meshlite.dev/internal/mesh"
 	"meshlite.dev/internal/xds/load"
 	"meshlite.dev/internal/xds/server"
@@ -28,6 +29,9 @@ type Sources struct {
 	Watches    func() Watches
 	// Events sums up the log of domain events; false: there is none.
 	Events func() (Events, bool)
+	// Subscriptions are those that this replica carries out.
+	Subscriptions func() []dispatch.Status
+
 	Ready  func() bool
 	Frozen func() bool
 	// Transactions tells of those that are not settled. Nil: the role is off.
@@ -127,6 +131,9 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 		out.counter("meshlite_admin_watch_hangups_total", float64(w.HungUp))
 	}
 	s.collectEvents(out)
+	if s.Subscriptions != nil {
+		collectSubscriptions(out, s.Subscriptions())
+	}
 	if s.Certificates != nil {
 		for listener, end := range s.Certificates() {
 			out.gauge("meshlite_tls_certificate_expiry_timestamp_seconds", float64(end.Unix()), listener)
