@@ -18,8 +18,8 @@ import (
 type Transactions interface {
 	// Coordinator runs here; nil while another replica has it, or nobody.
 	Coordinator() *coordinator.Coordinator
-	// Log is what happened to a transaction since it does.
-	Log(id txn.ID) []web.Entry
+	// Log is what happened to a transaction.
+	Log(of txn.Record) []web.Entry
 }
 
 func (a *api) transactionPages(mux *http.ServeMux) {
@@ -100,27 +100,34 @@ func (a *api) transactions(r *http.Request) (any, error) {
 }
 
 func (a *api) transaction(r *http.Request) (any, error) {
-	if _, err := query(r); err != nil {
-		return nil, err
-	}
-	c, err := a.coordinates()
+	v, err := a.view(r)
 	if err != nil {
 		return nil, err
-	}
-	v, err := c.Get(r.Context(), txn.ID(r.PathValue("id")))
-	if err != nil {
-		return nil, transactionFailure(err)
 	}
 	return web.Describe(v), nil
 }
 
+func (a *api) view(r *http.Request) (coordinator.View, error) {
+	if _, err := query(r); err != nil {
+		return coordinator.View{}, err
+	}
+	c, err := a.coordinates()
+	if err != nil {
+		return coordinator.View{}, err
+	}
+	v, err := c.Get(r.Context(), txn.ID(r.PathValue("id")))
+	if err != nil {
+		return v, transactionFailure(err)
+	}
+	return v, nil
+}
+
 func (a *api) transactionLog(r *http.Request) (any, error) {
-	v, err := a.transaction(r)
+	v, err := a.view(r)
 	if err != nil {
 		return nil, err
 	}
-	tx := v.(web.Transaction)
-	return adminapi.TransactionLog{ID: tx.ID, Status: string(tx.Status), Items: a.Transactions.Log(txn.ID(tx.ID))}, nil
+	return adminapi.TransactionLog{ID: string(v.ID), Status: string(v.Status()), Items: a.Transactions.Log(v.Record)}, nil
 }
 
 // settle does what a person asks of a transaction.

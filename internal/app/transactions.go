@@ -78,7 +78,7 @@ func (t *transactions) handler(optedIn web.OptedIn) http.Handler {
 func (t *transactions) Coordinator() *coordinator.Coordinator { return t.current.Load() }
 
 // Log implements admin.Transactions.
-func (t *transactions) Log(id txn.ID) []web.Entry { return t.history.Of(id) }
+func (t *transactions) Log(of txn.Record) []web.Entry { return t.history.Of(of) }
 
 // unsettled is what a scrape reads.
 func (t *transactions) unsettled() metrics.Transactions {

@@ -148,14 +148,18 @@ func settled(tx web.Transaction) string {
 func (s *session) txnLog() *cobra.Command {
 	return &cobra.Command{
 		Use: "log ID", Args: cobra.ExactArgs(1), ValidArgsFunction: s.completeTransactions,
-		Short:   "Tell what happened to a transaction, since this server coordinates",
+		Short: "Tell what happened to a transaction",
+		Long: `Tell what happened to a transaction, oldest first. After a restart, or a change of the server
+that coordinates, what came before is told from the journal: it has every vote and end, and the
+moments of the beginning, of the decision and of the end; what came between stands at the next
+of these. How often participants were called is told by txn get, since the server coordinates.`,
 		Example: `  meshctl txn log order-4711`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var log adminapi.TransactionLog
 			if err := s.get(cmd.Context(), txnPath(args[0], "/log"), &log); err != nil {
 				return err
 			}
-			t := table{head: []string{"AT", "WHAT"}, empty: "nothing since this server coordinates"}
+			t := table{head: []string{"AT", "WHAT"}, empty: "nothing"}
 			for _, e := range log.Items {
 				t.add(log.ID, e.At.Local().Format("15:04:05.000"), e.Text)
 			}

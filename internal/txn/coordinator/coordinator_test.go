@@ -579,7 +579,7 @@ func TestWhatEndedIsForgottenInTime(t *testing.T) {
 		if err := c.stop(); err != nil {
 			t.Fatal(err)
 		}
-		equal(t, "heard", heard, []string{"recovered t2", "recovered t3", "recovered t4", "forgot t2", "forgot t3", "forgot t4"})
+		equal(t, "heard", heard, []string{"recovered t2", "recovered t3", "recovered t4", "forgot t2", "forgot t3", "forgot t4", "forgot t5"})
 		if _, records, err := m.Open().Recover(t.Context()); err != nil || len(records) != 0 {
 			t.Errorf("at last the journal has %d records, %v", len(records), err)
 		}
