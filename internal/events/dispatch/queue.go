@@ -60,9 +60,9 @@ type Settler interface {
 	// Retry brings it back after a while, which may come out longer by a fifth, with
 	// an attempt more. Others go on meanwhile.
 	Retry(ctx context.Context, after time.Duration) error
-	// Dead moves it to the dead-letter queue and keeps told in the log of events;
-	// nil: nothing is told.
-	Dead(ctx context.Context, reason string, told *events.Event) error
+	// Dead moves it to the dead-letter queue, after so many attempts to handle it, and
+	// keeps told in the log of events; nil: nothing is told.
+	Dead(ctx context.Context, attempts int, reason string, told *events.Event) error
 }
 
 // DeadLetters are what a subscription gave up on.

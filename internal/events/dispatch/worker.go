@@ -206,7 +206,7 @@ func (w *worker) give(ctx context.Context, d Delivery, attempts int, reason stri
 	if d.Event.Type == events.DeliveryDeadLettered {
 		told = nil // a handler of dead letters that fails would hear of its own for ever
 	}
-	if err := d.Settle.Dead(ctx, reason, told); err != nil {
+	if err := d.Settle.Dead(ctx, attempts, reason, told); err != nil {
 		return err
 	}
 	w.dead.Add(1)

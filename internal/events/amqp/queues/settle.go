@@ -2,7 +2,6 @@ package queues
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -75,13 +74,13 @@ func (q *queue) delay(ctx context.Context, wait time.Duration, anew bool) error 
 }
 
 // Dead implements dispatch.Settler.
-func (s *settler) Dead(ctx context.Context, reason string, told *events.Event) error {
+func (s *settler) Dead(ctx context.Context, attempts int, reason string, told *events.Event) error {
 	p, err := s.q.publisher(ctx)
 	if err != nil {
 		return err
 	}
 	m := again(s.Delivery, s.event, amqp091.Table{
-		headerReason: reason, headerAttempts: int64(s.attempts(told)), headerSubscription: s.q.s.Key(),
+		headerReason: reason, headerAttempts: int64(attempts), headerSubscription: s.q.s.Key(),
 		headerDeadAt: time.Now().UTC().Format(time.RFC3339Nano),
 	})
 	if err := p.put(ctx, DeadLetterExchange, s.q.s.Queue, m); err != nil {
@@ -93,14 +92,4 @@ func (s *settler) Dead(ctx context.Context, reason string, told *events.Event) e
 		}
 	}
 	return s.Done(ctx)
-}
-
-// attempts are as told: those of an ordered subscription are made without a Retry
-// in between.
-func (s *settler) attempts(told *events.Event) int {
-	var data events.Delivery
-	if told != nil && json.Unmarshal(told.Data, &data) == nil && data.Subscription != "" {
-		return data.Attempts
-	}
-	return s.attempt
 }

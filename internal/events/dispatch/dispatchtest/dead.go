@@ -18,7 +18,7 @@ func deadLetters(b *bench) {
 	b.ok(d.Settle.Retry(b.Context(), 0))
 	for range 4 { // the others may come first
 		if d = b.take(q); d.Attempt == 2 {
-			b.ok(d.Settle.Dead(b.Context(), "503 Service Unavailable", &told))
+			b.ok(d.Settle.Dead(b.Context(), 3, "503 Service Unavailable", &told))
 			break
 		}
 		b.ok(d.Settle.Done(b.Context()))
@@ -43,7 +43,7 @@ func deadLetters(b *bench) {
 		b.Errorf("the event is %s, %v", got.Event, err)
 	}
 	if got.ID != want.ID || got.Type != want.Type || got.Source != want.Source || got.Subject != want.Subject || got.Body != nil ||
-		got.Reason != "503 Service Unavailable" || got.Attempts != 2 || got.At.Before(time.Now().Add(-time.Minute)) || got.At.After(time.Now().Add(time.Minute)) {
+		got.Reason != "503 Service Unavailable" || got.Attempts != 3 || got.At.Before(time.Now().Add(-time.Minute)) || got.At.After(time.Now().Add(time.Minute)) {
 		b.Errorf("dead letter %+v", got)
 	}
 	first, _ := b.dead(100)

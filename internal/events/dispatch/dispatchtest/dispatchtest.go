@@ -176,7 +176,7 @@ func (b *bench) ok(err error) {
 // kill takes the next event and gives it up.
 func (b *bench) kill(q dispatch.Queue, reason string) {
 	b.Helper()
-	b.ok(b.take(q).Settle.Dead(b.Context(), reason, nil))
+	b.ok(b.take(q).Settle.Dead(b.Context(), 1, reason, nil))
 }
 
 // dead lists dead letters.

@@ -179,7 +179,7 @@ func TestRetriesAndDeadLettersOutliveTheLog(t *testing.T) {
 	p.publish("order.created", "again", "dead")
 	first, second := p.next(q), p.next(q)
 	p.must(first.Settle.Retry(t.Context(), 0))
-	p.must(second.Settle.Dead(t.Context(), "why", nil))
+	p.must(second.Settle.Dead(t.Context(), 1, "why", nil))
 	for range 20 {
 		p.publish("other.type", "x")
 	}

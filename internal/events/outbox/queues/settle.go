@@ -48,11 +48,11 @@ func (s settler) Retry(_ context.Context, after time.Duration) error {
 }
 
 // Dead implements dispatch.Settler.
-func (s settler) Dead(_ context.Context, reason string, told *events.Event) error {
+func (s settler) Dead(_ context.Context, attempts int, reason string, told *events.Event) error {
 	d := delivery(s.raw, s.attempt)
 	letter := dispatch.DeadLetter{
 		ID: d.Event.ID, Type: d.Event.Type, Source: d.Event.Source, Subject: d.Event.Subject,
-		Reason: reason, At: time.Now().UTC(), Attempts: s.attempt, Event: s.raw,
+		Reason: reason, At: time.Now().UTC(), Attempts: attempts, Event: s.raw,
 	}
 	raw, err := json.Marshal(letter)
 	if err != nil {
