@@ -258,7 +258,7 @@ func (a *app) sources() metrics.Sources {
 			return out
 		},
 		Edges:  func() []load.Edge { return a.xds.loads.Graph(time.Now()) },
-		Events: a.eventStats,
+		Events: a.eventStats, Subscriptions: a.carried,
 		Loads:  func() load.Stats { return a.xds.loads.Stats() },
 		Ready:  func() bool { return a.latch.State().Ready },
 		Frozen: func() bool { return a.freezer.state().On },

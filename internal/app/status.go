@@ -19,7 +19,7 @@ func (a *app) openStatus(cfg Config, state store.Locker, shared sharedStore) err
 			s, ok := a.state()
 			return s.Result, s.Revision, ok
 		},
-		Fleet: a.xds.streams, Held: a.policies.rollouts.Held, Lock: state, Log: a.log,
+		Fleet: a.xds.streams, Held: a.policies.rollouts.Held, Deliveries: a.deliveries, Lock: state, Log: a.log,
 		Changed: func(before, now policy.Status) {
 			a.hub.Publish(admin.StatusChanges(before, now)...)
 			a.events.poke()

@@ -34,7 +34,7 @@ func (s *shelf) Rollouts(context.Context) (adminapi.Rollouts, error) {
 	out := adminapi.Rollouts{
 		InForce: adminapi.RevisionRef{Number: 12, Hash: "3f9c2a1bdeadbeef"}, Settings: adminapi.DefaultRolloutSettings(), Next: s.next, Queued: 2, Waits: waits,
 		Proxies: adminapi.RevisionUptake{Connected: 3, Running: 2, Late: []string{"web-3"}},
-		Pinned: []adminapi.PinnedDocument{{Document: "ResiliencePolicy/default/stock", Generation: 4, Reason: "web-2 refused it", Rollout: "refused-1"}},
+		Pinned:  []adminapi.PinnedDocument{{Document: "ResiliencePolicy/default/stock", Generation: 4, Reason: "web-2 refused it", Rollout: "refused-1"}},
 	}
 	for _, d := range s.items {
 		out.Items = append(out.Items, d.Rollout)

@@ -28,7 +28,8 @@ func TestMain(m *testing.M) {
 // TestScripts runs meshctl as users do. $SERVER is a real xds-server on the
 // catalog and policies of testdata/server; $WRITABLE has the folder $POLICIES,
 // which one script alone writes, and $EDITABLE $EDITABLE_POLICIES for another.
-// $EVENTS has told of its services, $SILENT keeps no events, $SUBSCRIPTIONS has a mailbox. $ROLLOUTS keeps rollouts that never change by themselves.
+// $EVENTS has told of its services, $SILENT keeps no events, $SUBSCRIPTIONS has a mailbox,
+// $DELIVERING delivers to a handler. $ROLLOUTS keeps rollouts that never change by themselves.
 func TestScripts(t *testing.T) {
 	server := startServer(t, "testdata/server/policies")
 	own := t.TempDir() // may be written
@@ -41,7 +42,7 @@ func TestScripts(t *testing.T) {
 	runScripts(t, "testdata/script", map[string]string{
 		"EVENTS": startTelling(t), "SILENT": startConfigured(t, off),
 		"SERVER": server, "FREEZER": freezer, "WRITABLE": writable, "POLICIES": own, "EDITABLE": editable, "EDITABLE_POLICIES": edited,
-		"CONSUL": startConsul(t), "ROLLOUTS": startRollouts(t), "ROLLING": startServer(t, t.TempDir()), "TRANSACTIONS": startTransactions(t), "SUBSCRIPTIONS": startSubscriptions(t),
+		"CONSUL": startConsul(t), "ROLLOUTS": startRollouts(t), "ROLLING": startServer(t, t.TempDir()), "TRANSACTIONS": startTransactions(t), "SUBSCRIPTIONS": startSubscriptions(t), "DELIVERING": startDelivering(t),
 	})
 }
 

@@ -4,16 +4,65 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"meshlite.dev/internal/admin"
+	"meshlite.dev/internal/app"
 	"meshlite.dev/internal/events/dispatch"
 	"meshlite.dev/internal/events/pauses"
 )
+
+const mailSubscription = `apiVersion: meshlite.dev/v1alpha1
+kind: EventSubscription
+metadata: {name: mail, namespace: default}
+spec:
+  bindings: ["order.*"]
+  handler: {service: stock, path: /events}
+  ordered: true
+  delivery: {attempts: 2, backoff: {base: 1ms, max: 1ms}}
+`
+
+// startDelivering runs xds-server with a subscription whose handler fails on events
+// of type order.bad until one of type order.mended came, and wants none of these.
+func startDelivering(t *testing.T) (url string) {
+	t.Helper()
+	var mended atomic.Bool
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var e struct{ Type string }
+		err := json.NewDecoder(r.Body).Decode(&e)
+		switch {
+		case err != nil || r.URL.Hostname() != "stock" || r.URL.Path != "/events":
+			http.Error(w, "unexpected", http.StatusGone)
+		case e.Type == "order.bad" && !mended.Load():
+			http.Error(w, "no stamps", http.StatusInternalServerError)
+		case e.Type == "order.mended":
+			mended.Store(true)
+			http.Error(w, "thank you", http.StatusGone)
+		}
+	}))
+	t.Cleanup(proxy.Close)
+	cfg := app.Default()
+	cfg.CatalogDir, cfg.PolicyDir, cfg.Roles = t.TempDir(), t.TempDir(), []string{"xds", "admin", "events"}
+	cfg.AppAddr, cfg.AppProxy = "127.0.0.1:0", proxy.URL
+	for name, text := range map[string]string{filepath.Join(cfg.CatalogDir, "shop.json"): shopCatalog, filepath.Join(cfg.PolicyDir, "mail.yaml"): mailSubscription} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url = "http://" + run(t, cfg).Admin
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	waitFor(ctx, t, url+"/v1/policies/EventSubscription/default/mail", "its events are delivered to stock")
+	return url
+}
 
 // mailbox carries out subscriptions without a mesh: shop/mail has dead letters,
 // default/audit does not reach its queue, shop/twin has that of shop/mail.
