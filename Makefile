@@ -10,6 +10,7 @@ TOOLS := .tools/bin
 E2E_TOOLS := envoy envoy-1.37 consul etcd kube-apiserver kubectl python-pika
 FUZZTIME ?= 20s
 SOAK ?= 20
+KILLS ?= 50
 # Go files of the project: tools and work folders under .tools stand apart.
 GOFILES = $$(find . -name '*.go' -not -path './.tools/*')
 # Packages with tests that start real programs; they carry the build tag e2e.
@@ -67,10 +68,10 @@ bench: ## Benchmarks side by side with other implementations, with the machine's
 	@echo "machine: $$(nproc 2>/dev/null || sysctl -n hw.ncpu) cores, $$(awk '/MemTotal/ {printf "%.0f GiB", $$2/1048576}' /proc/meminfo 2>/dev/null), $$($(GO) version)"
 	@$(BROKER); $(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./bench/...
 
-soak: ## The tests that find races by luck, SOAK times (20), end-to-end tests thrice
+soak: ## The tests that find races by luck, SOAK times (20), end-to-end tests thrice, with KILLS (50) of a server
 	$(GO) test -race -count=$(SOAK) -timeout 60m ./internal/...
 	@hack/tools.sh $(E2E_TOOLS)
-	@$(BROKER); $(GO) test -tags e2e -race -count=3 -p 1 -timeout 90m $(E2E)
+	@$(BROKER); MESHLITE_KILLS=$(KILLS) $(GO) test -tags e2e -race -count=3 -p 1 -timeout 90m $(E2E)
 
 golden: ## Rewrite golden files; review the diff as you would code
 	@for dir in $$(grep -rl --include='*_test.go' 'flag.Bool("update"' cmd internal | xargs -n1 dirname | sort -u); do \

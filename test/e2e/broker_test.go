@@ -5,14 +5,11 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -246,80 +243,4 @@ func TestWhatIsWrongWithABrokerIsTold(t *testing.T) {
 		t.Errorf("replay: %+v", out)
 	}
 	sub.next(t, events.ServiceRegistered)
-}
-
-// TestABrokerThatDiesOnlyDelays: killed and started again while 200 events a second
-// come, and the server too, nothing that was answered for is lost, and what one
-// publisher tells of one subject comes in its order.
-func TestABrokerThatDiesOnlyDelays(t *testing.T) {
-	t.Parallel()
-	const publishers, pace, rounds = 4, 20 * time.Millisecond, 3
-	l := lab.New(t)
-	l.Service("orders", 1)
-	r, s := brokered(t, l, "--roles", "xds,admin,events", "--app-addr", fmt.Sprint("127.0.0.1:", lab.FreePort(l)))
-	client := l.Sidecar("client")
-	untilTaken(t, client)
-	checked(t, s, "ok", "published")
-	subscribe(t, r, "orders", "order.*").conn.Close() // the queue stays
-	var mu sync.Mutex
-	taken := map[string]bool{}
-	stop := make(chan struct{})
-	var crew sync.WaitGroup
-	for p := range publishers {
-		crew.Go(func() {
-			tick := time.NewTicker(pace)
-			defer tick.Stop()
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				case <-tick.C:
-				}
-				id := fmt.Sprintf("%d-%06d", p, i)
-				status, _, err := publish(client, fmt.Sprintf(`{"type":"order.created","id":%q,"source":"/shop","subject":"p%d"}`, id, p))
-				if err == nil && status == http.StatusAccepted {
-					mu.Lock()
-					taken[id] = true
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	for range rounds {
-		<-time.After(time.Duration(500+rand.IntN(1500)) * time.Millisecond) // the moment of the kill is what varies
-		r.Kill()
-		<-time.After(time.Duration(rand.IntN(1500)) * time.Millisecond)
-		s.Kill()
-		s.Start()
-		s.WaitReady(20 * time.Second)
-		r.Start()
-		r.WaitReady(90 * time.Second)
-	}
-	checked(t, s, "ok", "published")
-	close(stop)
-	crew.Wait()
-	sub := subscribe(t, r, "orders", "order.*")
-	seen, newest, twice := map[string]bool{}, map[string]string{}, 0
-	limit := time.After(60 * time.Second)
-	for missing := len(taken); missing > 0; {
-		select {
-		case d := <-sub.deliveries:
-			subject := strings.SplitN(d.MessageId, "-", 2)[0]
-			switch {
-			case seen[d.MessageId]:
-				twice++
-			case d.MessageId < newest[subject]:
-				t.Errorf("%s comes after %s", d.MessageId, newest[subject])
-			case taken[d.MessageId]:
-				missing--
-			}
-			seen[d.MessageId], newest[subject] = true, max(newest[subject], d.MessageId)
-		case <-limit:
-			t.Fatalf("%d of %d events that were answered for do not come", missing, len(taken))
-		}
-	}
-	t.Logf("%d kills of broker and server; %d events answered for, all there; %d came again under the same id", rounds, len(taken), twice)
-	if len(taken) < 200 {
-		t.Errorf("only %d were taken", len(taken))
-	}
 }

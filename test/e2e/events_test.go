@@ -176,7 +176,8 @@ func untilTaken(t *testing.T, c *lab.Sidecar) {
 // of every service is how it is.
 func TestEventsOutliveTheServer(t *testing.T) {
 	t.Parallel()
-	const kills, publishers = 15, 8
+	const publishers = 8
+	kills := kills(t, 15)
 	l := lab.New(t)
 	l.Service("orders", 1)
 	s := l.NewServer("--roles", "xds,admin,events", "--app-addr", fmt.Sprint("127.0.0.1:", lab.FreePort(l)))

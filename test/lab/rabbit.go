@@ -20,22 +20,24 @@ type Rabbit struct {
 }
 
 // StartRabbit starts a broker of its own, without plugins, and waits until it
-// takes connections.
-func (l *Lab) StartRabbit() *Rabbit {
+// takes connections. Config are lines of its rabbitmq.conf.
+func (l *Lab) StartRabbit(config ...string) *Rabbit {
 	l.Helper()
 	if test, ok := l.T.(interface{ Skip(...any) }); ok && os.Getenv("MESHLITE_WITHOUT_RABBITMQ") != "" {
 		test.Skip("RabbitMQ is not here, as MESHLITE_WITHOUT_RABBITMQ says")
 	}
 	home, port, epmd := l.folder("rabbit"), strconv.Itoa(FreePort(l)), strconv.Itoa(FreePort(l))
-	plugins := filepath.Join(home, "plugins")
-	if err := os.WriteFile(plugins, []byte("[].\n"), 0o600); err != nil {
-		l.Fatalf("write RabbitMQ's plugins: %v", err)
+	plugins, conf := filepath.Join(home, "plugins"), filepath.Join(home, "rabbitmq.conf")
+	for file, text := range map[string]string{plugins: "[].\n", conf: strings.Join(config, "\n") + "\n"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			l.Fatalf("write RabbitMQ's configuration: %v", err)
+		}
 	}
 	r := &Rabbit{lab: l, Addr: "127.0.0.1:" + port, env: []string{
 		"HOME=" + home, "RABBITMQ_NODENAME=lab-" + port + "@localhost", "RABBITMQ_MNESIA_BASE=" + home, "RABBITMQ_LOG_BASE=" + home, "RABBITMQ_LOGS=-",
 		"RABBITMQ_PID_FILE=" + filepath.Join(home, "pid"), "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", "RABBITMQ_NODE_PORT=" + port,
 		"RABBITMQ_DIST_PORT=" + strconv.Itoa(FreePort(l)), "RABBITMQ_ENABLED_PLUGINS_FILE=" + plugins,
-		"RABBITMQ_CONFIG_FILE=" + filepath.Join(home, "none"), "RABBITMQ_CONF_ENV_FILE=/dev/null",
+		"RABBITMQ_CONFIG_FILE=" + conf, "RABBITMQ_CONF_ENV_FILE=/dev/null",
 		// Erlang would start a port mapper that outlives the test.
 		"ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_PORT=" + epmd,
 	}}

@@ -2,6 +2,8 @@ package amqp
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -251,6 +253,10 @@ func TestHints(t *testing.T) {
 		{&amqp091.Error{Code: amqp091.AccessRefused}, `user "joe" is refused`},
 		{amqp091.ErrVhost, "check the virtual host"},
 		{&amqp091.Error{Code: amqp091.NotAllowed}, "check the virtual host"},
+		{fmt.Errorf("dial: %w", x509.UnknownAuthorityError{}), "check --amqp-ca-file"},
+		{fmt.Errorf("dial: %w", x509.HostnameError{Certificate: &x509.Certificate{}}), "a name that the broker's certificate has"},
+		{fmt.Errorf("dial: %w", tls.RecordHeaderError{}), "does not speak TLS"},
+		{&amqp091.Error{Code: 501, Reason: "remote error: tls: certificate required"}, "check --amqp-cert-file"},
 	} {
 		if got := hint(tc.err, "joe"); !strings.Contains(got, tc.want) {
 			t.Errorf("%v: %q, want %q", tc.err, got, tc.want)

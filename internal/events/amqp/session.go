@@ -2,6 +2,8 @@ package amqp
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -128,6 +130,24 @@ func hint(err error, user string) string {
 		return "; check the virtual host, the path of --amqp-url, and the user's right to it"
 	case errors.Is(err, amqp091.ErrCredentials), errors.As(err, &e) && e.Code == amqp091.AccessRefused:
 		return fmt.Sprintf("; check --amqp-credentials-file: user %q is refused (guest may connect from the broker's own machine alone)", user)
+	}
+	return hintTLS(err)
+}
+
+// hintTLS is hint for a handshake that fails.
+func hintTLS(err error) string {
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var plain tls.RecordHeaderError
+	switch {
+	case errors.As(err, &unknown):
+		return "; check --amqp-ca-file: it must hold the CA that signed the broker's certificate"
+	case errors.As(err, &name):
+		return "; the host of --amqp-url must be a name that the broker's certificate has"
+	case errors.As(err, &plain):
+		return "; check the port of --amqp-url: this one does not speak TLS"
+	case strings.Contains(err.Error(), "remote error: tls: "): // of a type that crypto/tls keeps to itself
+		return "; check --amqp-cert-file: the broker asks for a client's certificate, of a CA that it trusts"
 	}
 	return ""
 }
