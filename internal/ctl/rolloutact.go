@@ -3,6 +3,7 @@ package ctl
 import (
 	"cmp"
 	"fmt"
+	"os/user"
 	"strings"
 	"time"
 
@@ -83,11 +84,21 @@ func percent(text string) (n int, err error) {
 	return n, nil
 }
 
-// by is who asks, as far as the environment tells.
+// by is who asks, as far as anything tells.
 func (s *session) by() string {
-	user, _ := s.Getenv("USER")
+	name, _ := s.Getenv("USER")
 	login, _ := s.Getenv("LOGNAME")
-	return cmp.Or(user, login)
+	return cmp.Or(name, login, account())
+}
+
+// account is whose process this is, where the environment does not say: a break-glass
+// without a name helps nobody.
+func account() string {
+	u, err := user.Current()
+	if err != nil {
+		return "" // then nobody knows
+	}
+	return u.Username
 }
 
 func (s *session) rolloutStart() *cobra.Command {

@@ -273,6 +273,7 @@ func TestTransactionsOutliveTheirCoordinator(t *testing.T) {
 	if committed == 0 {
 		t.Error("no transaction was committed")
 	}
+	toldTransactions(t, answers.by, server)
 	if len(s.faults) > 0 {
 		t.Errorf("%d faults, such as %s", len(s.faults), s.faults[0])
 	}
@@ -303,7 +304,7 @@ func TestReplicasTakeTurnsToCoordinate(t *testing.T) {
 	s := newShop(t, l, services...)
 	s.trouble = atRandom
 	first, _ := startCoordinator(l, "coordinator-1", "--store", "consul")
-	_, app := startCoordinator(l, "coordinator-2", "--store", "consul", "--state-dir", t.TempDir())
+	second, app := startCoordinator(l, "coordinator-2", "--store", "consul", "--state-dir", t.TempDir())
 	client := l.Sidecar("client") // of the second, and led to the first
 	taken(t, client, 20*time.Second)
 	if resp, err := http.Get("http://" + app + web.Path + "/none"); err != nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
@@ -339,6 +340,11 @@ func TestReplicasTakeTurnsToCoordinate(t *testing.T) {
 	if status, tx, err := transact(client.Client(), order("after", "5s", services...)); err != nil || status != http.StatusOK {
 		t.Errorf("a transaction at the other server: %d %+v, %v", status, tx, err)
 	}
+	answers.note("after", txn.Committed)
+	toldTransactions(t, answers.by, second)
+	first.Start()
+	first.WaitReady(20 * time.Second)
+	toldTransactions(t, answers.by, first, second) // the same ids in both
 	if len(s.faults) > 0 {
 		t.Errorf("%d faults, such as %s", len(s.faults), s.faults[0])
 	}
