@@ -158,7 +158,23 @@ func (b *ballots) Poll(ctx context.Context, proxy string) rollout.Vote {
 		kind, _ := cache.KindOf(of.Type)
 		out.Refusals = append(out.Refusals, rollout.Refusal{Type: kind.String(), Resource: of.Name, Policies: of.Policies, Message: r.Message})
 	}
+	if len(out.Refusals) > 0 {
+		p, _ := b.xds.streams.Proxy(proxy)
+		out.Excused = already(out.Refusals, p.Errors)
+	}
 	return out
+}
+
+// already says that a proxy refuses what is in force of everything that it refuses
+// here; "" where something of it is news.
+func already(refusals []rollout.Refusal, inForce []server.Rejection) string {
+	for _, r := range refusals {
+		if !slices.ContainsFunc(inForce, func(e server.Rejection) bool { return e.Type == r.Type && e.Resource == r.Resource }) {
+			return ""
+		}
+	}
+	first := refusals[0]
+	return "already refuses what is in force of " + first.Type + " " + first.Resource + ": " + first.Message
 }
 
 // Serve implements rollout.Ballots.

@@ -162,7 +162,7 @@ func startRollouts(t *testing.T) (url string) {
 		r.State, r.To, r.Decided, r.Ended, r.By, r.Skew = adminapi.Committed, in, &at, &at, "ada", adminapi.Duration(120*time.Millisecond)
 		r.Votes = adminapi.VoteCount{Voters: 3, Yes: 2, Abstain: 1, Builds: []adminapi.BuildVotes{{Build: "1.40.0", Voters: 3, Yes: 2, Abstain: 1}}}
 		r.Proxies = []adminapi.ProxyVote{{Proxy: "web-3", Service: "web", Build: "1.40.0", Answer: adminapi.VoteAbstain, Text: "no answer in 10s"}, {Proxy: "web-1", Service: "web", Build: "1.40.0", Answer: adminapi.VoteYes, At: &at}}
-		r.Log = []adminapi.RolloutEntry{{At: at, Phase: adminapi.PhaseVoting, Party: "fleet/a", Text: "asks 3 proxies"}, {At: at, By: "ada", Text: "confirmed"}}
+		r.Log = []adminapi.RolloutEntry{{At: at, Phase: adminapi.PhaseVoting, Party: "fleet", Text: "asks 3 proxies"}, {At: at, By: "ada", Text: "confirmed"}}
 	})
 	add("refused-1", func(r *adminapi.RolloutDetail) {
 		r.State, r.Reason, r.Blamed = adminapi.RolledBack, "web-2 refused it", []string{"ResiliencePolicy/default/stock"}

@@ -201,7 +201,7 @@ func tally(v adminapi.VoteCount) string {
 	for _, part := range []struct {
 		n    int
 		word string
-	}{{v.No, "no"}, {v.Abstain, "silent"}, {v.Waiting(), "waiting"}} {
+	}{{v.No, "no"}, {v.Abstain - v.Excused, "silent"}, {v.Excused, "excused"}, {v.Waiting(), "waiting"}} {
 		if part.n > 0 {
 			out += fmt.Sprintf(", %d %s", part.n, part.word)
 		}

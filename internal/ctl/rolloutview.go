@@ -60,6 +60,8 @@ func (s *session) showTrouble(ctx context.Context, r adminapi.Rollout) error {
 			for _, f := range p.Refusals {
 				fmt.Fprintf(s.Out, "\nNO %s: %s %s\n  Envoy says  %s\n  policy      %s\n", p.Proxy, f.Type, f.Resource, oneLine(f.Message), policies(f.Policies))
 			}
+		case p.Excused:
+			fmt.Fprintf(s.Out, "\nEXCUSED %s: %s\n", p.Proxy, oneLine(p.Text))
 		case p.Answer == adminapi.VoteAbstain:
 			fmt.Fprintf(s.Out, "\nSILENT %s: %s\n", p.Proxy, oneLine(p.Text))
 		}

@@ -5,7 +5,7 @@
 // are those of internal/xds. docs/adr/0010-rollouts.md gives the reasons.
 //
 //	proposal ─▶ Apply (rejections) ─▶ revision.Decide ─▶ candidate
-//	candidate ─▶ transaction {"revision", "fleet/REPLICA"} ─▶ pointer ─▶ Use
+//	candidate ─▶ transaction {"revision", "fleet"} ─▶ pointer ─▶ Use
 //	refused ─▶ Blame ─▶ rejections; the bystanders go on in a rollout of their own
 //
 // In the store, beside the revisions:

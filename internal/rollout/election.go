@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"meshlite.dev/internal/admin/adminapi"
+	"meshlite.dev/internal/store"
 	"meshlite.dev/internal/txn"
 )
 
@@ -17,28 +18,32 @@ const (
 	pollsAtOnce = 64          // of proxies that are asked
 	pollAgain   = time.Second // after a proxy had no answer
 	maxRefusals = 5           // of one proxy that are kept
+	// patience is the part of the time for which one of each build is waited for,
+	// before the others are asked as well.
+	patience = 5
 )
 
 // election asks this replica's proxies: one of each build first, then the rest.
+// What their answers come to is judged over all replicas.
 type election struct {
 	ballots Ballots
-	rule    txn.Quorum
 	within  time.Duration
-	replica string
 	tell    func(adminapi.VoteCount, []adminapi.ProxyVote)
 
 	mu      sync.Mutex
 	voters  []Voter // that can be asked; parties has the same order
 	parties []txn.Party
 	votes   map[string]adminapi.ProxyVote
+	stuck   map[string]bool // who refuses what is in force already
+	hurry   bool            // nobody is spared the question any more
 }
 
-func newElection(b Ballots, quorum int, within time.Duration, replica string, tell func(adminapi.VoteCount, []adminapi.ProxyVote)) *election {
-	e := &election{ballots: b, rule: txn.Quorum{Percent: quorum}, within: within, replica: replica, tell: tell, votes: map[string]adminapi.ProxyVote{}}
+func newElection(b Ballots, within time.Duration, replica string, tell func(adminapi.VoteCount, []adminapi.ProxyVote)) *election {
+	e := &election{ballots: b, within: within, tell: tell, votes: map[string]adminapi.ProxyVote{}, stuck: map[string]bool{}}
 	for _, v := range b.Voters() {
 		vote := adminapi.ProxyVote{Proxy: v.ID, Service: v.Service, Build: v.Build, Replica: replica, Answer: adminapi.VoteWaiting}
 		if v.Mute != "" {
-			vote.Answer, vote.Text = adminapi.VoteAbstain, v.Mute
+			vote.Answer, vote.Text, vote.Excused = adminapi.VoteAbstain, v.Mute, true
 		} else {
 			e.voters, e.parties = append(e.voters, v), append(e.parties, txn.Party{ID: v.ID, Group: v.Build})
 		}
@@ -53,9 +58,10 @@ type answer struct {
 	vote Vote
 }
 
-// run asks until the rule has decided or time is over.
-func (e *election) run(ctx context.Context) (txn.Vote, string) {
-	ctx, cancel := context.WithTimeout(ctx, e.within)
+// run asks until somebody said no, everybody has answered, or time is over. Who
+// had no answer is asked again.
+func (e *election) run(whole context.Context) {
+	ctx, cancel := context.WithTimeout(whole, e.within)
 	var polls sync.WaitGroup
 	defer polls.Wait()
 	defer cancel()
@@ -63,10 +69,8 @@ func (e *election) run(ctx context.Context) (txn.Vote, string) {
 	slots := make(chan struct{}, pollsAtOnce)
 	ask := func(i int, after time.Duration) {
 		polls.Go(func() {
-			select {
-			case <-ctx.Done():
+			if !store.Rest(ctx, after) {
 				return
-			case <-time.After(after):
 			}
 			select {
 			case slots <- struct{}{}:
@@ -81,16 +85,14 @@ func (e *election) run(ctx context.Context) (txn.Vote, string) {
 			}
 		})
 	}
+	hurry := time.NewTimer(e.within / patience)
+	defer hurry.Stop()
 	for {
-		j := e.judge()
-		switch j.Outcome {
-		case txn.Commit:
-			return txn.Yes, j.Reason
-		case txn.Abort:
-			return txn.No, j.Reason
+		now, over := e.next()
+		if over {
+			return
 		}
-		for _, i := range j.Ask {
-			e.mark(i, txn.Asked)
+		for _, i := range now {
 			ask(i, 0)
 		}
 		select {
@@ -98,22 +100,51 @@ func (e *election) run(ctx context.Context) (txn.Vote, string) {
 			if e.take(a) {
 				ask(a.at, pollAgain) // it may come back
 			}
+		case <-hurry.C:
+			e.mu.Lock()
+			e.hurry = true
+			e.mu.Unlock()
 		case <-ctx.Done():
-			return e.late()
+			if whole.Err() == nil {
+				e.late()
+			}
+			return
 		}
 	}
 }
 
-func (e *election) judge() txn.Judgement {
+// next are those to ask now, marked as asked; over reports that there is nothing
+// to wait for.
+func (e *election) next() (ask []int, over bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.rule.Judge(e.parties)
-}
-
-func (e *election) mark(i int, v txn.Vote) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.parties[i].Vote = v
+	var in []int // who counts
+	var parties []txn.Party
+	over = true
+	for i, p := range e.parties {
+		switch {
+		case p.Vote == txn.No:
+			return nil, true
+		case e.stuck[p.ID]:
+			continue
+		}
+		over = over && p.Vote == txn.Yes
+		in, parties = append(in, i), append(parties, p)
+	}
+	for at, p := range parties {
+		if e.hurry && p.Vote == txn.Unasked {
+			ask = append(ask, in[at])
+		}
+	}
+	if !e.hurry {
+		for _, at := range (txn.Quorum{}).Judge(parties).Ask {
+			ask = append(ask, in[at])
+		}
+	}
+	for _, i := range ask {
+		e.parties[i].Vote = txn.Asked
+	}
+	return ask, over
 }
 
 // take counts an answer; again is true where the proxy had none.
@@ -124,6 +155,9 @@ func (e *election) take(a answer) (again bool) {
 	v.At, v.Text = &now, a.vote.Text
 	p := &e.parties[a.at]
 	switch {
+	case a.vote.Excused != "":
+		p.Vote, v.Answer, v.Text, v.Excused = txn.Abstain, adminapi.VoteAbstain, shorten(a.vote.Excused), true
+		e.stuck[p.ID] = true
 	case len(a.vote.Refusals) > 0:
 		p.Vote, v.Answer, p.Text = txn.No, adminapi.VoteNo, shorten(a.vote.Refusals[0].Message)
 		v.Text = p.Text
@@ -141,8 +175,8 @@ func (e *election) take(a answer) (again bool) {
 	return again
 }
 
-// late judges when time is over: who was asked and said nothing abstains.
-func (e *election) late() (txn.Vote, string) {
+// late is called when time is over: who was asked and said nothing abstains.
+func (e *election) late() {
 	e.mu.Lock()
 	for i := range e.parties {
 		p := &e.parties[i]
@@ -156,16 +190,8 @@ func (e *election) late() (txn.Vote, string) {
 		}
 		p.Vote, e.votes[p.ID] = txn.Abstain, v
 	}
-	j := e.rule.Judge(e.parties)
 	e.mu.Unlock()
 	e.tell(e.count())
-	switch j.Outcome {
-	case txn.Commit:
-		return txn.Yes, j.Reason
-	case txn.Abort:
-		return txn.No, j.Reason
-	}
-	return txn.Abstain, j.Reason
 }
 
 // count sums up the votes; listed are those that are kept, the telling ones first.
@@ -192,6 +218,10 @@ func (e *election) count() (sum adminapi.VoteCount, listed []adminapi.ProxyVote)
 			sum.Abstain++
 			b.Abstain++
 		}
+		if v.Excused {
+			sum.Excused++
+			b.Excused++
+		}
 		listed = append(listed, v)
 	}
 	for _, b := range builds {
@@ -202,11 +232,11 @@ func (e *election) count() (sum adminapi.VoteCount, listed []adminapi.ProxyVote)
 	return sum, listed[:min(len(listed), maxProxies)]
 }
 
-// names are the proxies that the candidate reaches.
+// names are the proxies that the candidate reaches and that may take it.
 func (e *election) names() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.Sorted(maps.Keys(e.votes))
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(e.votes)), func(id string) bool { return e.stuck[id] })
 }
 
 // shorten keeps the beginning of Envoy's words.

@@ -47,7 +47,10 @@ type Voter struct {
 type Vote struct {
 	Yes      bool
 	Refusals []Refusal
-	Text     string
+	// Excused is why a no tells nothing of the candidate: what it refuses, it refuses
+	// already of what is in force.
+	Excused string
+	Text    string
 }
 
 // Refusal is a message that an Envoy would not take.

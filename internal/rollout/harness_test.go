@@ -52,9 +52,11 @@ type fleet struct {
 	voters   []rollout.Voter
 	refuses  func(proxy string, d *policy.Document) string // Envoy's words; "" is a yes
 	silent   map[string]bool
+	stuck    map[string]bool // refuse what is in force already
 	polled   int
 	rejected []rollout.ProxyRefusal // after the commit
 	slow     time.Duration          // until it takes a revision
+	followed []string               // after the commit
 	trying   []string
 	tried    string // what was served on trial
 	calls    map[string]rollout.Calls
@@ -64,9 +66,10 @@ func (f *fleet) Stage(_ context.Context, _ string, base, candidate policy.Revisi
 	return &box{f, base, candidate}, nil
 }
 
-func (f *fleet) Uptake(_ policy.Revision, since time.Time, _ []string) rollout.Uptake {
+func (f *fleet) Uptake(_ policy.Revision, since time.Time, among []string) rollout.Uptake {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.followed = among
 	if time.Since(since) < f.slow {
 		return rollout.Uptake{Proxies: len(f.voters)}
 	}
@@ -106,7 +109,7 @@ func (b *box) Voters() []rollout.Voter { return b.voters }
 func (b *box) Poll(ctx context.Context, proxy string) rollout.Vote {
 	b.mu.Lock()
 	b.polled++
-	silent, refuses := b.silent[proxy], b.refuses
+	silent, stuck, refuses := b.silent[proxy], b.stuck[proxy], b.refuses
 	b.mu.Unlock()
 	if silent {
 		<-ctx.Done()
@@ -124,6 +127,9 @@ func (b *box) Poll(ctx context.Context, proxy string) rollout.Vote {
 		}
 	}
 	if no.Refusals != nil {
+		if stuck {
+			no.Excused = "refuses that of what is in force already"
+		}
 		return no
 	}
 	return rollout.Vote{Yes: true}

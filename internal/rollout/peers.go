@@ -3,23 +3,21 @@ package rollout
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/policy"
-	"meshlite.dev/internal/txn"
-	"meshlite.dev/internal/txn/coordinator"
 )
 
 // boardName is where replicas tell each other of rollouts.
 const boardName = "rollouts"
 
-// maxTold bounds the votes of a note, which has room for 512 KiB.
-const maxTold = 50
+const (
+	maxTold  = 50                     // votes of a note, which has room for 512 KiB
+	sayEvery = 100 * time.Millisecond // at most so often it tells of votes that decide nothing
+)
 
 // note is what a replica tells the others.
 type note struct {
@@ -43,15 +41,14 @@ type question struct {
 	Rollout string            `json:"rollout"`
 	Base    string            `json:"base"` // hashes, both stored
 	Hash    string            `json:"hash"`
-	Quorum  int               `json:"quorum"`
 	Within  adminapi.Duration `json:"within"`
 }
 
 // said is the answer.
 type said struct {
 	Rollout string               `json:"rollout"`
-	Vote    string               `json:"vote"` // yes, no, abstain
-	Text    string               `json:"text,omitempty"`
+	Done    bool                 `json:"done,omitempty"`  // nothing more comes
+	Fault   string               `json:"fault,omitempty"` // why nobody can be asked
 	Count   adminapi.VoteCount   `json:"count"`
 	Votes   []adminapi.ProxyVote `json:"votes,omitempty"` // the telling ones
 }
@@ -153,9 +150,8 @@ func (m *Manager) answer(ctx context.Context, now *answering) *answering {
 	a := &answering{ask.Rollout, stop, make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		out := m.poll(ctx, *ask)
-		if ctx.Err() == nil {
-			m.tell(func(n *note) { n.Said = &out })
+		if err := m.poll(ctx, *ask); err != nil && ctx.Err() == nil {
+			m.tell(func(n *note) { n.Said = &said{Rollout: ask.Rollout, Done: true, Fault: err.Error()} })
 		}
 	}()
 	return a
@@ -168,96 +164,38 @@ func (a *answering) end() {
 	}
 }
 
-// poll asks this replica's proxies for the leader.
-func (m *Manager) poll(ctx context.Context, ask question) said {
-	out := said{Rollout: ask.Rollout, Vote: adminapi.VoteAbstain}
-	var base, candidate policy.Revision
+// poll asks this replica's proxies for the leader, and tells it what they say.
+func (m *Manager) poll(ctx context.Context, ask question) error {
+	var base policy.Revision
 	var err error
 	if ask.Base != "" {
-		base, err = m.cfg.Keeper.Revision(ctx, ask.Base)
+		if base, err = m.cfg.Keeper.Revision(ctx, ask.Base); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		candidate, err = m.cfg.Keeper.Revision(ctx, ask.Hash)
-	}
-	var ballots Ballots
-	if err == nil {
-		ballots, err = m.cfg.Fleet.Stage(ctx, txID(ask.Rollout), base, candidate)
-	}
+	candidate, err := m.cfg.Keeper.Revision(ctx, ask.Hash)
 	if err != nil {
-		out.Text = fmt.Sprintf("replica %s: %v", m.cfg.Replica, err)
-		return out
+		return err
 	}
-	e := newElection(ballots, ask.Quorum, time.Duration(ask.Within), m.cfg.Replica, func(adminapi.VoteCount, []adminapi.ProxyVote) {})
+	ballots, err := m.cfg.Fleet.Stage(ctx, txID(ask.Rollout), base, candidate)
+	if err != nil {
+		return err
+	}
+	var told time.Time
+	say := func(done bool, count adminapi.VoteCount, votes []adminapi.ProxyVote) {
+		telling := done || count.No > 0 || count.Waiting() == 0
+		if ctx.Err() != nil || !telling && time.Since(told) < sayEvery {
+			return
+		}
+		told = time.Now()
+		now := said{Rollout: ask.Rollout, Done: done, Count: count, Votes: votes[:min(len(votes), maxTold)]}
+		m.tell(func(n *note) { n.Said = &now })
+	}
+	e := newElection(ballots, time.Duration(ask.Within), m.cfg.Replica, func(count adminapi.VoteCount, votes []adminapi.ProxyVote) { say(false, count, votes) })
+	e.tell(e.count())
+	e.run(ctx)
 	m.put(candidate.Hash, e.names())
-	vote, text := e.run(ctx)
-	out.Vote, out.Text = vote.String(), text
-	out.Count, out.Votes = e.count()
-	out.Votes = out.Votes[:min(len(out.Votes), maxTold)]
-	if out.Count.Voters == 0 {
-		out.Text = "" // there is nothing to say
-	}
-	return out
-}
-
-// peerParty is the proxies of another replica.
-type peerParty struct {
-	m    *Manager
-	of   *running
-	name string // on the board
-}
-
-// peerID names a party.
-func peerID(name string) string { return partyPeer + name }
-
-func (p peerParty) Prepare(ctx context.Context, _ coordinator.Branch) coordinator.Answer {
-	if p.of == nil {
-		return coordinator.Answer{Vote: txn.Abstain, Text: "nobody is here to be asked"}
-	}
-	p.m.tell(func(n *note) {
-		n.Ask = &question{
-			Rollout: p.of.id, Base: p.of.base.Hash, Hash: p.of.candidate.Hash,
-			Quorum: p.of.settings.Quorum, Within: adminapi.Duration(p.m.cfg.VoteTimeout),
-		}
-	})
-	for {
-		peers, heard := p.m.others()
-		n, ok := peers[p.name]
-		switch {
-		case !ok:
-			return coordinator.Answer{Vote: txn.Abstain, Text: "the replica is gone, and its proxies with it"}
-		case n.Said != nil && n.Said.Rollout == p.of.id:
-			p.of.tally.put(n.Replica+" "+p.name, n.Said.Count, n.Said.Votes)
-			return coordinator.Answer{Vote: voteOf(n.Said.Vote), Text: n.Said.Text}
-		}
-		select {
-		case <-heard:
-		case <-ctx.Done():
-			return coordinator.Answer{Vote: txn.Abstain, Text: "replica " + n.Replica + " did not answer in time"}
-		}
-	}
-}
-
-func voteOf(text string) txn.Vote {
-	switch text {
-	case adminapi.VoteYes:
-		return txn.Yes
-	case adminapi.VoteNo:
-		return txn.No
-	}
-	return txn.Abstain
-}
-
-func (peerParty) Commit(context.Context, coordinator.Branch) error { return nil }
-
-func (peerParty) Rollback(context.Context, coordinator.Branch) error { return nil }
-
-// peerParties are those of the replicas that are there.
-func (m *Manager) peerParties() []txn.Party {
-	peers, _ := m.others()
-	var out []txn.Party
-	for name := range peers {
-		out = append(out, txn.Party{ID: peerID(name), Stage: 1})
-	}
-	slices.SortFunc(out, func(a, b txn.Party) int { return strings.Compare(a.ID, b.ID) })
-	return out
+	count, votes := e.count()
+	say(true, count, votes)
+	return nil
 }

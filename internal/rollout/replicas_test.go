@@ -2,6 +2,7 @@ package rollout_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -189,4 +190,48 @@ func TestAFollowerKnowsWhatWaits(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTheQuorumIsOfAllReplicas: what one of them alone would miss is enough for
+// the fleet, a build is known by whoever has it, and too few are too few.
+func TestTheQuorumIsOfAllReplicas(t *testing.T) {
+	for _, tc := range []struct {
+		name, state, reason string
+		silent              []string
+		voters              string // "b-envoy-2=1.40": another build
+		quorum              int
+	}{
+		{name: "two of a replica's three are silent, of nine", quorum: 75, silent: []string{"b-envoy-1", "b-envoy-2"}, state: adminapi.Committed, reason: "7 of 9 said yes; silent: b-envoy-1, b-envoy-2"},
+		{name: "all of one replica are silent", quorum: 60, silent: []string{"c-envoy-0", "c-envoy-1", "c-envoy-2"}, state: adminapi.Committed, reason: "6 of 9 said yes; silent: c-envoy-0"},
+		{name: "more than the quorum bears", quorum: 80, silent: []string{"a-envoy-1", "b-envoy-1", "c-envoy-1"}, state: adminapi.RolledBack, reason: "5 of 8 others said yes, which is under 80%; silent: a-envoy-1, b-envoy-1, c-envoy-1"},
+		{name: "one of a build, elsewhere", quorum: 10, silent: []string{"a-envoy-0"}, voters: "a-envoy-0 b-envoy-2", state: adminapi.Committed, reason: "8 of 9"},
+		{name: "a build that is silent everywhere", quorum: 10, silent: []string{"b-envoy-2"}, voters: "b-envoy-2", state: adminapi.RolledBack, reason: "waits for a first yes of 1.40"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			replicas(t, 3, func(all []*world) {
+				propose(all, doc("a", 1))
+				for _, w := range all {
+					w.fleet.set(func(f *fleet) {
+						for i := range f.voters {
+							id := f.voters[i].ID
+							f.silent[id] = slices.Contains(tc.silent, id)
+							if strings.Contains(tc.voters, id) {
+								f.voters[i].Build = "1.40"
+							}
+						}
+					})
+				}
+				if _, err := all[0].m.Start(all[0].t.Context(), adminapi.StartRequest{Options: adminapi.RolloutOptions{Quorum: &tc.quorum}}); err != nil {
+					all[0].t.Fatal(err)
+				}
+				propose(all, doc("a", 2))
+				all[0].settle(12 * time.Second)
+				for _, w := range all {
+					if r := w.newest(); r.State != tc.state || !strings.Contains(r.Reason, tc.reason) || r.Votes.Voters != 9 || r.Votes.Abstain != len(tc.silent) {
+						w.t.Errorf("%s (%s), %+v", r.State, r.Reason, r.Votes)
+					}
+				}
+			})
+		})
+	}
 }

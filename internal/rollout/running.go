@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +17,7 @@ import (
 const (
 	txKind     = "rollout"
 	partyStore = "revision"
-	partyFleet = "fleet/"
-	partyPeer  = "replica/"
+	partyFleet = "fleet"
 	partyTrial = "canary"
 
 	// answerGrace is what the transaction has beyond the time for votes, so that
@@ -42,6 +40,7 @@ type running struct {
 	blameless       bool // an undo: its documents are not at fault if it is refused
 
 	aborted  atomic.Pointer[string] // who, and why
+	replicas []string               // the others that are asked, by their names on the board
 	election *election              // of this replica's proxies; nil: nobody is asked
 	tally    *tally                 // of all replicas'
 	trial    *trial                 // nil: no proxy serves it first
@@ -115,13 +114,13 @@ func (d *desk) transact(r *running) outcome {
 		}
 		r.tally = newTally(d.voted(r))
 		mine := func(sum adminapi.VoteCount, votes []adminapi.ProxyVote) { r.tally.put("", sum, votes) }
-		r.election = newElection(ballots, r.settings.Quorum, d.m.cfg.VoteTimeout, d.m.cfg.Replica, mine)
+		r.election = newElection(ballots, d.m.cfg.VoteTimeout, d.m.cfg.Replica, mine)
 		sum, votes := r.election.count()
 		mine(sum, votes)
-		if sum.Voters > 0 {
-			parties = append(parties, txn.Party{ID: partyFleet + d.m.cfg.Replica, Stage: 1})
+		r.replicas = d.m.replicas()
+		if sum.Voters > 0 || len(r.replicas) > 0 {
+			parties = append(parties, txn.Party{ID: partyFleet, Stage: 1})
 		}
-		parties = append(parties, d.m.peerParties()...)
 		if r.settings.Canary != "" && sum.Voters > 0 {
 			if r.trial, err = d.trial(r, ballots); err != nil {
 				return outcome{fault: err}
@@ -259,27 +258,8 @@ func (m *Manager) participant(tx txn.Tx, p txn.Party) coordinator.Participant {
 	if p.ID == partyTrial {
 		return trialParty{r}
 	}
-	if name, ok := strings.CutPrefix(p.ID, partyPeer); ok {
-		return peerParty{m, r, name}
-	}
-	return fleetParty{r}
+	return fleetParty{m, r}
 }
-
-// fleetParty is the proxies of this replica. They hold nothing between vote and
-// decision.
-type fleetParty struct{ of *running }
-
-func (p fleetParty) Prepare(ctx context.Context, _ coordinator.Branch) coordinator.Answer {
-	if p.of == nil || p.of.election == nil {
-		return coordinator.Answer{Vote: txn.Abstain, Text: "nobody is here to be asked"}
-	}
-	vote, text := p.of.election.run(ctx)
-	return coordinator.Answer{Vote: vote, Text: text}
-}
-
-func (fleetParty) Commit(context.Context, coordinator.Branch) error { return nil }
-
-func (fleetParty) Rollback(context.Context, coordinator.Branch) error { return nil }
 
 // storeParty keeps the revision and moves the pointer.
 type storeParty struct {

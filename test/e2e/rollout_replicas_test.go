@@ -112,7 +112,9 @@ func steerFrom(t *testing.T, l *lab.Lab, follower *lab.Server, all []*lab.Sideca
 	lab.Until(t, 10*time.Second, "all run it", func() error { return runAll(t, all, "6s") })
 	becomes(t, l, "it waits for its confirmation", func(r adminapi.Rollout) bool { return r.ID == held.ID && r.Phase == adminapi.PhaseConfirming })
 	l.MustMeshctl("rollout", "confirm")
-	becomes(t, l, "it is confirmed", func(r adminapi.Rollout) bool { return r.ID == held.ID && r.State == adminapi.Committed && r.Phase == "" })
+	becomes(t, l, "it is confirmed", func(r adminapi.Rollout) bool {
+		return r.ID == held.ID && r.State == adminapi.Committed && r.Phase == ""
+	})
 }
 
 // TestAServerKilledInARollout: at whatever moment, what the history says is what

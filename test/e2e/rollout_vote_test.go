@@ -31,6 +31,7 @@ func newestOf(t *testing.T, l *lab.Lab, what string, want func(adminapi.Rollout)
 	t.Helper()
 	var all adminapi.Rollouts
 	lab.Until(t, 20*time.Second, what, func() error {
+		all = adminapi.Rollouts{} // what is absent would stay
 		if err := l.Server.Try("/v1/rollouts", &all); err != nil {
 			return err
 		}
@@ -62,6 +63,61 @@ const regexRule = `
   rules:
   - {name: items, matches: [{path: {type: Regex, value: '/item/[0-9]{60,90}'}}], filters: {directResponse: {status: 200, body: item}}}`
 
+// oddSidecar starts an Envoy whose runtime allows small regexes alone.
+func oddSidecar(l *lab.Lab) *lab.Sidecar {
+	odd := l.NewSidecar("web", "web-odd")
+	odd.EditBootstrap(func(text string) string {
+		return strings.Replace(text, "max_program_size.error_level: 32768", "max_program_size.error_level: 100", 1)
+	})
+	odd.Start()
+	odd.WaitReady(20 * time.Second)
+	return odd
+}
+
+// TestWhoRefusesWhatIsInForceHasNoVeto: after a change that was forced through, the
+// Envoy that refuses it is excused from the next one of the same resource, and has
+// its yes again when that is mended.
+func TestWhoRefusesWhatIsInForceHasNoVeto(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	l.Service("orders", 1)
+	l.StartServer()
+	fleet := append(l.Sidecars("web", 2), oddSidecar(l))
+	load := fleet[0].Load(rate/3, http.MethodGet, "http://orders/")
+	l.MustMeshctl("rollout", "start", "--skip-vote")
+	if out := applyText(t, l, routeYAML("orders", regexRule)); out.Code != 0 {
+		t.Fatalf("forced: exit %d\n%s", out.Code, out.Stderr)
+	}
+	newestOf(t, l, "the odd one refuses what is in force", func(r adminapi.Rollout) bool {
+		return r.State == adminapi.Committed && r.Pushed != nil && *r.Pushed == adminapi.PushCount{Proxies: 3, Acked: 2, Refused: 1} && !r.Open()
+	})
+	item := "http://orders/item/" + strings.Repeat("7", 70)
+	fleet[0].WaitStatus(item, http.StatusOK, 10*time.Second)
+
+	if out := applyText(t, l, routeYAML("orders", strings.Replace(regexRule, "body: item", "body: thing", 1)), "--wait=Accepted"); out.Code != 0 {
+		t.Fatalf("the next one: exit %d\n%s", out.Code, out.Stderr)
+	}
+	r := newestOf(t, l, "it is committed without the odd one", func(r adminapi.Rollout) bool {
+		return r.State == adminapi.Committed && r.Votes.Yes == 2 && r.Votes.Excused == 1 && !r.Open()
+	})
+	if r.Pushed == nil || *r.Pushed != (adminapi.PushCount{Proxies: 2, Acked: 2}) {
+		t.Errorf("pushed: %+v", r.Pushed)
+	}
+	if out := l.Meshctl("rollout", "status"); out.Code != 0 || !strings.Contains(out.Stdout, "EXCUSED web-odd: already refuses what is in force of RDS orders") {
+		t.Errorf("exit %d\n%s", out.Code, out.Stdout)
+	}
+
+	mended := "\n  rules:\n  - {name: items, matches: [{path: {type: Prefix, value: '/item/'}}], filters: {directResponse: {status: 200, body: item}}}"
+	if out := applyText(t, l, routeYAML("orders", mended), "--wait"); out.Code != 0 {
+		t.Errorf("mended: exit %d\n%s", out.Code, out.Stderr)
+	}
+	newestOf(t, l, "all three said yes to what mends it", func(r adminapi.Rollout) bool {
+		return r.State == adminapi.Committed && r.Votes.Yes == 3 && !r.Open()
+	})
+	fleet[2].WaitStatus(item, http.StatusOK, 10*time.Second)
+	clean(t, load.Finish())
+}
+
 // TestTheFleetVotes: five Envoys say yes to a good policy, and each is named with
 // its vote. One Envoy, whose runtime allows small regexes alone, says no to a good
 // document that nobody else refuses: no sidecar ever serves it, its words reach
@@ -73,12 +129,7 @@ func TestTheFleetVotes(t *testing.T) {
 	l.Service("orders", 2)
 	l.StartServer()
 	fleet := l.Sidecars("web", 4)
-	odd := l.NewSidecar("web", "web-odd")
-	odd.EditBootstrap(func(text string) string {
-		return strings.Replace(text, "max_program_size.error_level: 32768", "max_program_size.error_level: 100", 1)
-	})
-	odd.Start()
-	odd.WaitReady(20 * time.Second)
+	odd := oddSidecar(l)
 	fleet = append(fleet, odd)
 	load := fleet[0].Load(100, http.MethodGet, "http://orders/item/42")
 

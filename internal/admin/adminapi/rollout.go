@@ -133,6 +133,9 @@ type VoteCount struct {
 	Yes     int `json:"yes"`
 	No      int `json:"no"`
 	Abstain int `json:"abstain"`
+	// Excused are those of Abstain that count for no quorum: they cannot be asked,
+	// or refused what they refuse already of what is in force.
+	Excused int `json:"excused,omitempty"`
 	// Builds counts them by what decides how an Envoy validates.
 	Builds []BuildVotes `json:"builds,omitempty"`
 }
@@ -147,6 +150,7 @@ type BuildVotes struct {
 	Yes     int    `json:"yes"`
 	No      int    `json:"no"`
 	Abstain int    `json:"abstain"`
+	Excused int    `json:"excused,omitempty"`
 }
 
 // PushCount says how far the proxies that it reaches are with it.
@@ -194,6 +198,7 @@ type ProxyVote struct {
 	Answer   string          `json:"answer"`            // yes, no, abstain, waiting
 	Text     string          `json:"text,omitempty"`    // why it abstained, or Envoy's first words
 	At       *time.Time      `json:"at,omitempty"`
+	Excused  bool            `json:"excused,omitempty"` // as in VoteCount
 	Refusals []BallotRefusal `json:"refusals,omitempty"`
 }
 
@@ -216,7 +221,7 @@ type RolloutLog struct {
 type RolloutEntry struct {
 	At    time.Time `json:"at"`
 	Phase string    `json:"phase,omitempty"`
-	Party string    `json:"party,omitempty"` // whom it is about: "revision", "fleet/REPLICA", "canary", a proxy
+	Party string    `json:"party,omitempty"` // whom it is about: "revision", "fleet", "canary", a proxy
 	By    string    `json:"by,omitempty"`    // the person behind it
 	Text  string    `json:"text"`
 }
