@@ -32,7 +32,7 @@ func BenchmarkTransactions(b *testing.B) {
 	for _, at := range []int{1, callersAtOnce} {
 		b.Run(fmt.Sprintf("coordinated/%d", at), func(b *testing.B) {
 			h := coordinate(b, proxy)
-			share(b, at, func(n int) error {
+			transactions(b, share(b, at, func(n int) error {
 				var ps []string
 				for _, s := range services {
 					ps = append(ps, fmt.Sprintf(`{"service": %q, "prepare": "/tx/p", "commit": "/tx/c", "rollback": "/tx/r", "data": {"n": 1}}`, s))
@@ -44,13 +44,13 @@ func BenchmarkTransactions(b *testing.B) {
 					return fmt.Errorf("%d %s", w.Code, w.Body)
 				}
 				return nil
-			})
+			}))
 		})
 		b.Run(fmt.Sprintf("plain-loop/%d", at), func(b *testing.B) {
 			transport := &http.Transport{Proxy: http.ProxyURL(proxy), MaxIdleConnsPerHost: 100}
 			b.Cleanup(transport.CloseIdleConnections)
 			client := &http.Client{Transport: transport}
-			share(b, at, func(int) error {
+			transactions(b, share(b, at, func(int) error {
 				for _, op := range []string{"p", "c"} {
 					for _, s := range services {
 						resp, err := client.Post("http://"+s+"/tx/"+op, "application/json", strings.NewReader(`{"n": 1}`))
@@ -61,13 +61,13 @@ func BenchmarkTransactions(b *testing.B) {
 					}
 				}
 				return nil
-			})
+			}))
 		})
 	}
 }
 
-// share does b.N things, at of them at a time.
-func share(b *testing.B, at int, do func(n int) error) {
+// share does things, at of them at a time, and returns how many.
+func share(b *testing.B, at int, do func(n int) error) int {
 	next := make(chan int)
 	var crew sync.WaitGroup
 	for range at {
@@ -86,6 +86,11 @@ func share(b *testing.B, at int, do func(n int) error) {
 	}
 	close(next)
 	crew.Wait()
+	return n
+}
+
+// transactions reports how many went in a second.
+func transactions(b *testing.B, n int) {
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "transactions/s")
 }
 

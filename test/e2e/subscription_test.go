@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -147,7 +148,7 @@ func untilSubscribed(t *testing.T, client *lab.Sidecar, p *projector) {
 		n++
 		id := fmt.Sprint("warm-", n)
 		if status, answer, err := publish(client, fmt.Sprintf(`{"type":"order.warm","id":%q,"source":"/shop"}`, id)); err != nil || status != http.StatusAccepted {
-			return fmt.Errorf("%d %s %v", status, answer, err)
+			return errors.Join(err, fmt.Errorf("%d %s", status, answer))
 		}
 		for begin := time.Now(); time.Since(begin) < time.Second; {
 			if p.calls(id) > 0 {
@@ -185,7 +186,7 @@ func TestAnOrderArrives(t *testing.T) {
 		lab.Until(t, 20*time.Second, "the subscription has ended", func() error {
 			id := fmt.Sprint("late-", rand.Int())
 			if status, _, err := publish(client, fmt.Sprintf(`{"type":"order.created","id":%q,"source":"/shop"}`, id)); err != nil || status != http.StatusAccepted {
-				return fmt.Errorf("%d %v", status, err)
+				return errors.Join(err, fmt.Errorf("%d", status))
 			}
 			<-time.After(500 * time.Millisecond) // it would have come
 			if p.calls(id) > 0 {

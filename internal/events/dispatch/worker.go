@@ -33,6 +33,7 @@ type worker struct {
 	log     *slog.Logger
 
 	filter *filter.Filter // nil: all pass
+	slots  chan struct{}  // one token for each call under way
 	tally
 }
 
@@ -77,10 +78,11 @@ func (w *worker) session(ctx context.Context) error {
 	defer stop()
 	var under sync.WaitGroup
 	defer under.Wait()
-	slots := make(chan struct{}, w.Concurrency)
+	w.slots = make(chan struct{}, w.Concurrency)
+	taken := make(chan struct{}, w.taken())
 	for {
 		select {
-		case slots <- struct{}{}:
+		case taken <- struct{}{}:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -90,12 +92,21 @@ func (w *worker) session(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		under.Go(func() {
-			defer func() { <-slots }()
+			defer func() { <-taken }()
 			if err := w.deliver(ctx, calls, d); err != nil {
 				fail(err)
 			}
 		})
 	}
+}
+
+// taken is how many events are off the queue at once: those whose calls are under
+// way, and as many that are being settled or are next.
+func (w *worker) taken() int {
+	if w.Ordered {
+		return 1
+	}
+	return 2 * w.Concurrency
 }
 
 // graceful returns a context that ends a while after ctx, for calls under way.
@@ -151,6 +162,12 @@ func (w *worker) wait(attempt int, asked time.Duration) time.Duration {
 
 // try calls the handler. Until our own proxy answers it waits: that is no attempt.
 func (w *worker) try(ctx, calls context.Context, d Delivery) verdict {
+	select {
+	case w.slots <- struct{}{}:
+	case <-ctx.Done():
+		return verdict{outcome: away}
+	}
+	defer func() { <-w.slots }()
 	w.inFlight.Add(1)
 	defer w.inFlight.Add(-1)
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
