@@ -55,7 +55,7 @@ func subscribe(t *testing.T, r *lab.Rabbit, queue, binding string) *subscriber {
 	return s
 }
 
-// next waits for a message of a type.
+// next waits for a message of a type; "" is any.
 func (s *subscriber) next(t *testing.T, typ string) amqp091.Delivery {
 	t.Helper()
 	limit := time.After(20 * time.Second)
@@ -68,7 +68,7 @@ func (s *subscriber) next(t *testing.T, typ string) amqp091.Delivery {
 			if err := d.Ack(false); err != nil {
 				t.Fatal(err)
 			}
-			if d.Type == typ {
+			if typ == "" || d.Type == typ {
 				return d
 			}
 		case <-limit:
@@ -243,4 +243,68 @@ func TestWhatIsWrongWithABrokerIsTold(t *testing.T) {
 		t.Errorf("replay: %+v", out)
 	}
 	sub.next(t, events.ServiceRegistered)
+}
+
+// TestAConsumerOfTwoReplicas: servers that publish to one exchange take turns; one is
+// killed. Who drops what has had its id hears of each milestone once, and misses none.
+func TestAConsumerOfTwoReplicas(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	consul := l.UseConsul(l.DataFolder()...)
+	l.Service("orders", 1)
+	flags := []string{"--policy-source", "consul", "--policy-dir", ""}
+	r, first := brokered(t, l, flags...)
+	sub := subscribe(t, r, "rollouts", "mesh.rollout.*")
+	untilTold(t, first, events.EndpointAdded, "service/orders", 1)
+	second := l.StartServer(append(flags, "--events", "amqp", "--amqp-url", r.URL(""), "--state-dir", t.TempDir())...)
+	heard, repeats := map[string]string{}, 0
+	hear := func(until string) {
+		for {
+			d := sub.next(t, "")
+			var e struct{ ID, Source, Type, Subject string }
+			if err := json.Unmarshal(d.Body, &e); err != nil {
+				t.Fatalf("%s: %v", d.Body, err)
+			}
+			what := e.Type + " " + e.Subject
+			if before, ok := heard[e.Source+" "+e.ID]; ok && before != what {
+				t.Errorf("%s has the id of %s", what, before)
+			} else if ok {
+				repeats++
+			}
+			if heard[e.Source+" "+e.ID] = what; what == until {
+				return
+			}
+		}
+	}
+	edit := editor(t, l, consul)
+	edit(1)
+	hear(events.RolloutCommitted + " " + edit(2))
+	first.Kill()
+	begin := time.Now()
+	newest := edit(3)
+	untilToldIn(t, 60*time.Second, second, events.RolloutCommitted, newest, 1)
+	hear(events.RolloutCommitted + " " + newest)
+	t.Logf("the consumer heard of the next rollout %s after the kill", time.Since(begin).Round(100*time.Millisecond))
+	first.Start()
+	first.WaitReady(20 * time.Second)
+	hear(events.RolloutCommitted + " " + edit(4))
+	times := map[string]int{}
+	for _, what := range heard {
+		times[what]++
+	}
+	for _, one := range rollouts(t, l).Items {
+		end := events.RolloutCommitted
+		if one.State == adminapi.RolledBack {
+			end = events.RolloutAborted
+		}
+		for _, typ := range []string{events.RolloutStarted, end} {
+			if n := times[typ+" rollout/"+one.ID]; n != 1 {
+				t.Errorf("%s of %s came under %d ids", typ, one.ID, n)
+			}
+		}
+	}
+	t.Logf("%d events, and %d again under the same id", len(heard), repeats)
+	if repeats == 0 {
+		t.Error("the second server told nothing of what the first had told")
+	}
 }

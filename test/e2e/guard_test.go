@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"meshlite.dev/internal/events"
 	"meshlite.dev/test/lab"
 )
 
@@ -135,16 +136,19 @@ func TestConsulSnapshotRestored(t *testing.T) {
 	old := consul.Must(http.MethodGet, "/v1/snapshot", nil)
 	register(es[1])
 	register(es[2])
-	l.StartServer()
+	s := l.StartServer()
 	client := l.Sidecar("client")
 	lab.Until(t, 15*time.Second, "Envoy knows three endpoints", keeps(client, 3))
 	load := client.Load(rate, http.MethodGet, "http://orders/")
 	consul.Must(http.MethodPut, "/v1/snapshot", old)
 	alarm(t, l, 5*time.Second)
+	untilTold(t, s, events.GuardTripped, "guard/orders", 1)
 	lab.Hold(t, 10*time.Second, "no endpoint goes", keeps(client, 3))
 	clean(t, load.Finish())
 	l.MustMeshctl("service", "accept", "--all")
 	lab.Until(t, 15*time.Second, "the loss is accepted", keeps(client, 1))
+	untilTold(t, s, events.EndpointRemoved, "service/orders", 2)
+	untilTold(t, s, events.GuardReleased, "guard/orders", 1)
 }
 
 // TestTrueLosses go through without anybody's word: one instance of three,

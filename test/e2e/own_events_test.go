@@ -168,21 +168,10 @@ func toldTransactions(t *testing.T, answers map[string]txn.Status, logs ...*lab.
 	t.Logf("%d events of %d transactions that were answered, in %d logs", events, len(answers), len(logs))
 }
 
-// TestReplicasTakeTurnsToTell: one of two servers on one Consul tells of services
-// and rollouts; killed, the other goes on with the same ids, and both logs together
-// have missed nothing.
-func TestReplicasTakeTurnsToTell(t *testing.T) {
-	t.Parallel()
-	l := lab.New(t)
-	consul := l.UseConsul(l.DataFolder()...)
-	for _, name := range []string{"web", "orders"} {
-		consul.Register(lab.Instance{ID: name + "-1", Name: name, Address: "127.0.0.1", Port: 9, Check: lab.TTL(name + "-1")})
-	}
-	flags := []string{"--policy-source", "consul", "--policy-dir", ""}
-	first := l.StartServer(flags...)
-	untilTold(t, first, events.EndpointAdded, "service/web", 1)
-	second := l.StartServer(append(flags, "--state-dir", t.TempDir())...)
-	edit := func(n int) (newest string) {
+// editor returns what changes a policy in Consul for the n-th time, and waits until
+// a rollout of l.Server has it in force: its subject.
+func editor(t *testing.T, l *lab.Lab, consul *lab.Consul) func(n int) string {
+	return func(n int) (newest string) {
 		t.Helper()
 		inKV(t, consul, "orders", policyYAML("orders", fmt.Sprintf("\n  timeouts: {request: %ds}", 10+n)))
 		lab.Until(t, 60*time.Second, "it is in force", func() error {
@@ -198,6 +187,23 @@ func TestReplicasTakeTurnsToTell(t *testing.T) {
 		})
 		return newest
 	}
+}
+
+// TestReplicasTakeTurnsToTell: one of two servers on one Consul tells of services
+// and rollouts; killed, the other goes on with the same ids, and both logs together
+// have missed nothing.
+func TestReplicasTakeTurnsToTell(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	consul := l.UseConsul(l.DataFolder()...)
+	for _, name := range []string{"web", "orders"} {
+		consul.Register(lab.Instance{ID: name + "-1", Name: name, Address: "127.0.0.1", Port: 9, Check: lab.TTL(name + "-1")})
+	}
+	flags := []string{"--policy-source", "consul", "--policy-dir", ""}
+	first := l.StartServer(flags...)
+	untilTold(t, first, events.EndpointAdded, "service/web", 1)
+	second := l.StartServer(append(flags, "--state-dir", t.TempDir())...)
+	edit := editor(t, l, consul)
 	edit(1)
 	untilTold(t, first, events.RolloutCommitted, edit(2), 1)
 	consul.SetHealth("web-1", "critical")

@@ -31,7 +31,6 @@ func (d *desk) rollouts(x *draft, r Rollouts) {
 		subject := facts.RolloutSubject(c.ID)
 		x.now[subject] = facts.OfRollout(c, d.told.get(subject))
 	}
-	d.leave(x, facts.RolloutSubject(""))
 	told, _ := strconv.ParseUint(d.told.get(rolloutsTold)["number"].State, 10, 64) // 0 of none
 	if r.Oldest > told+1 {
 		reason := fmt.Sprintf("rollouts %d to %d, as they are counted, left the history before they were told", told+1, r.Oldest-1)
@@ -39,6 +38,9 @@ func (d *desk) rollouts(x *draft, r Rollouts) {
 	}
 	if r.Newest > told {
 		x.now[rolloutsTold] = facts.Kept(strconv.FormatUint(r.Newest, 10))
+	}
+	if r.Newest >= told { // else the store's answer is an old one
+		d.leave(x, facts.RolloutSubject(""))
 	}
 }
 
