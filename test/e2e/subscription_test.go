@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/events"
 	"meshlite.dev/internal/events/dispatch"
 	"meshlite.dev/test/lab"
@@ -98,16 +99,22 @@ func (p *projector) until(t *testing.T, id string, n int) {
 // a client's.
 func dispatching(t *testing.T, l *lab.Lab, flags ...string) (*lab.Server, *lab.Sidecar) {
 	t.Helper()
+	s := dispatcher(l, "dispatcher-1", flags...)
+	client := l.Sidecar("client")
+	untilTaken(t, client)
+	return s, client
+}
+
+// dispatcher is dispatching without the client; id is the sidecar's.
+func dispatcher(l *lab.Lab, id string, flags ...string) *lab.Server {
 	own := lab.FreePort(l)
 	s := l.StartServer(append([]string{
 		"--roles", "xds,admin,events", "--app-addr", fmt.Sprint("127.0.0.1:", lab.FreePort(l)), "--app-proxy", fmt.Sprint("http://127.0.0.1:", own),
 	}, flags...)...)
-	c := l.NewSidecar("dispatcher", "dispatcher-1", "--outbound-port", strconv.Itoa(own))
+	c := l.NewSidecar("dispatcher", id, "--outbound-port", strconv.Itoa(own))
 	c.Start()
 	c.WaitReady(20 * time.Second)
-	client := l.Sidecar("client")
-	untilTaken(t, client)
-	return s, client
+	return s
 }
 
 // ordersTo is a subscription to order.* for a service, with more of its spec.
@@ -377,5 +384,144 @@ func TestDeliveriesOutliveTheServer(t *testing.T) {
 			calls += p.calls(id)
 		}
 		t.Logf("%d kills, %d events taken and delivered with %d calls", kills, len(taken), calls)
+	})
+}
+
+// TestDispatchersShareAQueue: two servers deliver from one queue of a broker; when
+// one dies the other goes on with what it held. A pause holds for both.
+func TestDispatchersShareAQueue(t *testing.T) {
+	t.Parallel()
+	const n = 600
+	l := lab.New(t)
+	l.UseConsul()
+	p := newProjector(t, l, "projector")
+	l.Policies.Write("projector.yaml", ordersTo("projector", "  delivery: {attempts: 20, backoff: {base: 100ms, max: 500ms}}\n"))
+	flags := []string{"--events", "amqp", "--amqp-url", l.StartRabbit().URL(""), "--store", "consul"}
+	first := dispatcher(l, "dispatcher-1", flags...)
+	second := dispatcher(l, "dispatcher-2", append(flags, "--state-dir", t.TempDir())...)
+	client := l.Sidecar("client") // of the second
+	untilTaken(t, client)
+	untilSubscribed(t, client, p)
+	p.set(func(w http.ResponseWriter, _ *http.Request, _ string) {
+		<-time.After(5 * time.Millisecond) // the work of a handler
+		w.WriteHeader(http.StatusNoContent)
+	})
+	post := func(from, to int) {
+		t.Helper()
+		var all []string
+		for i := from; i < to; i++ {
+			all = append(all, fmt.Sprintf(`{"specversion":"1.0","type":"order.created","id":"shared-%d","source":"/shop"}`, i))
+		}
+		if status, answer, err := publish(client, "["+strings.Join(all, ",")+"]"); err != nil || status != http.StatusAccepted {
+			t.Fatal(status, answer, err)
+		}
+	}
+	all := func(to int) func() error {
+		return func() error {
+			for i := range to {
+				if p.calls(fmt.Sprint("shared-", i)) == 0 {
+					return fmt.Errorf("shared-%d did not come", i)
+				}
+			}
+			return nil
+		}
+	}
+	post(0, n/2)
+	lab.Until(t, 30*time.Second, "the first half is delivered", all(n/2))
+	var shares [2]uint64
+	for i, s := range []*lab.Server{first, second} {
+		shares[i] = subscriptionOf(t, s).Delivered
+		if shares[i] < n/20 {
+			t.Errorf("server %d delivered %d of %d", i+1, shares[i], n/2)
+		}
+	}
+	post(n/2, n)
+	first.Kill()
+	begin := time.Now()
+	lab.Until(t, 60*time.Second, "the other delivers the rest", all(n))
+	t.Logf("%d and %d delivered; with one killed the rest was there after %s", shares[0], shares[1], time.Since(begin).Round(time.Millisecond))
+
+	first.Start()
+	first.WaitReady(20 * time.Second)
+	l.Server = first
+	if out := l.Meshctl("events", "subscription", "pause", "projector", "--reason", "it does harm"); out.Code != 0 {
+		t.Fatalf("pause: exit %d\n%s", out.Code, out.Stderr)
+	}
+	for _, s := range []*lab.Server{first, second} {
+		lab.Until(t, 10*time.Second, "both have paused", func() error {
+			if got := subscriptionOf(t, s); got.State != dispatch.Paused {
+				return fmt.Errorf("%s %s", got.State, got.Problem)
+			}
+			return nil
+		})
+	}
+	post(n, n+50)
+	<-time.After(2 * time.Second) // they would have come
+	if p.calls(fmt.Sprint("shared-", n)) > 0 {
+		t.Error("a paused subscription delivered")
+	}
+	if out := l.Meshctl("events", "subscription", "resume", "projector"); out.Code != 0 {
+		t.Fatalf("resume: exit %d\n%s", out.Code, out.Stderr)
+	}
+	lab.Until(t, 30*time.Second, "what waited is delivered", all(n+50))
+}
+
+// subscriptionOf is the one of the projector as a server sees it.
+func subscriptionOf(t *testing.T, s *lab.Server) (out adminapi.Subscription) {
+	t.Helper()
+	s.Get("/v1/events/subscriptions/default/projector", &out)
+	return out
+}
+
+// TestOrderedEvents keep their order when the handler fails and the server dies.
+func TestOrderedEvents(t *testing.T) {
+	t.Parallel()
+	eachQueue(t, func(t *testing.T, l *lab.Lab, flags []string) {
+		const n = 200
+		p := newProjector(t, l, "projector")
+		l.Policies.Write("projector.yaml", ordersTo("projector", "  ordered: true\n  delivery: {attempts: 100, backoff: {base: 10ms, max: 100ms}}\n"))
+		s, client := dispatching(t, l, flags...)
+		untilSubscribed(t, client, p)
+		var mu sync.Mutex
+		var handled []string
+		p.set(func(w http.ResponseWriter, _ *http.Request, id string) {
+			if rand.IntN(10) == 0 {
+				http.Error(w, "not now", http.StatusServiceUnavailable)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Contains(handled, id) { // as the consumer of at least once does
+				handled = append(handled, id)
+			}
+		})
+		var want []string
+		for i := range n {
+			id := fmt.Sprintf("o-%03d", i)
+			want = append(want, id)
+			lab.Until(t, 30*time.Second, id+" is taken", func() error {
+				status, answer, err := publish(client, fmt.Sprintf(`{"type":"order.created","id":%q,"source":"/shop"}`, id))
+				if err == nil && status != http.StatusAccepted {
+					err = fmt.Errorf("%d %s", status, answer)
+				}
+				return err
+			})
+			if i == n/2 {
+				s.Kill()
+				s.Start()
+				s.WaitReady(20 * time.Second)
+			}
+		}
+		lab.Until(t, 60*time.Second, "all are handled", func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if len(handled) < n {
+				return fmt.Errorf("%d", len(handled))
+			}
+			return nil
+		})
+		if !slices.IsSorted(handled) {
+			t.Errorf("handled %v", handled)
+		}
 	})
 }
