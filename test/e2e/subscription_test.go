@@ -520,7 +520,9 @@ func TestOrderedEvents(t *testing.T) {
 			}
 			return nil
 		})
-		if !slices.IsSorted(handled) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !slices.Equal(handled, want) {
 			t.Errorf("handled %v", handled)
 		}
 	})
