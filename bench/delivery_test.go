@@ -160,7 +160,7 @@ func (h *timed) plain(b *testing.B, r *lab.Rabbit) func(body []byte) error {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = conn.Close() }) // the broker ends with the benchmark
-	deliveries, err := durable(conn)
+	deliveries, err := durable(conn, "bench.*")
 	if err != nil {
 		b.Fatal(err)
 	}
