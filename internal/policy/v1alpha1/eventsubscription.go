@@ -41,7 +41,7 @@ type EventSubscriptionList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.queue) || !has(self.queue.name) || !has(self.delivery) || !has(self.delivery.deadLetter) || !has(self.delivery.deadLetter.queue) || self.delivery.deadLetter.queue != self.queue.name",message="must be another queue than queue.name: dead letters would be delivered again",fieldPath=".delivery.deadLetter.queue"
 type EventSubscriptionSpec struct {
 	// Exchange is a topic exchange; absent: domain_events, the mesh's own. Another
-	// one needs a broker, and must be there.
+	// one needs a broker.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=127
