@@ -7,8 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"meshlite.dev/internal/events"
 	"meshlite.dev/internal/events/amqp"
 	"meshlite.dev/internal/events/amqp/queues"
@@ -16,8 +14,6 @@ import (
 	"meshlite.dev/internal/events/dispatch/dispatchtest"
 	"meshlite.dev/test/lab"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // memory is a Memory, and the log of events of a test.
 type memory struct {
@@ -76,8 +72,16 @@ func broker(r *lab.Rabbit) *amqp.Broker {
 	return amqp.NewBroker(amqp.Config{URL: r.URL(""), Name: "test"})
 }
 
-// backend makes one that ends with the test.
+// backend makes one that ends with the test, for a broker that nobody kills.
 func backend(t *testing.T, r *lab.Rabbit, m *memory) *queues.Backend {
+	t.Helper()
+	b := lasting(t, r, m)
+	b.TrustAtOnce()
+	return b
+}
+
+// lasting makes one as the server has it.
+func lasting(t *testing.T, r *lab.Rabbit, m *memory) *queues.Backend {
 	t.Helper()
 	b := queues.New(broker(r), m, m.tell, nil)
 	t.Cleanup(b.Close)

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
-
-	"meshlite.dev/internal/events/dispatch"
 )
 
 // A retry that is far off waits in a queue of the broker's, where nobody takes it,
@@ -67,6 +65,3 @@ func delayArguments(queue string, wait time.Duration) amqp091.Table {
 		"x-dead-letter-strategy": "at-least-once", amqp091.QueueOverflowArg: amqp091.QueueOverflowRejectPublish,
 	}
 }
-
-// mayHave are the waits for which a subscription may have queues.
-func mayHave(s dispatch.Subscription) []time.Duration { return steps(shortest, max(s.Max, askedFor)) }

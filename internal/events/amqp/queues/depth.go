@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
@@ -37,12 +36,10 @@ func missing(err error) bool {
 // Depth implements dispatch.Queue. It knows the delay queues that this process
 // has seen, and not what other replicas have under way.
 func (q *queue) Depth(ctx context.Context) (dispatch.Depth, error) {
-	if _, looked := q.waits(q.s.Queue); !looked && !q.s.Ordered && q.s.Max > inMemory {
-		if err := q.look(ctx, steps(inMemory+time.Millisecond, q.s.Max)); err != nil {
-			return dispatch.Depth{}, err
-		}
+	waits, err := q.waits(ctx, q.s)
+	if err != nil {
+		return dispatch.Depth{}, err
 	}
-	waits, _ := q.waits(q.s.Queue)
 	n, _, _, err := q.count(ctx, q.s.Queue)
 	for _, wait := range waits {
 		if err != nil {
@@ -65,24 +62,4 @@ func (q *queue) Depth(ctx context.Context) (dispatch.Depth, error) {
 		n += q.taken
 	}
 	return dispatch.Depth{Waiting: uint64(n), Dead: uint64(dead)}, nil
-}
-
-// look finds delay queues of an earlier run, once: the broker notes each question
-// for one that is not there as an error.
-func (q *queue) look(ctx context.Context, waits []time.Duration) error {
-	var found []time.Duration
-	for _, wait := range waits {
-		_, _, there, err := q.count(ctx, delayQueue(q.s.Queue, wait))
-		if err != nil {
-			return err
-		}
-		if there {
-			found = append(found, wait)
-		}
-	}
-	q.seen(q.s.Queue, found...)
-	q.Backend.mu.Lock()
-	defer q.Backend.mu.Unlock()
-	q.looked[q.s.Queue] = true
-	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -26,9 +25,7 @@ func (b *Backend) Drop(ctx context.Context, s dispatch.Subscription) error {
 	if err != nil && !missing(err) { // then nothing is bound
 		return fmt.Errorf("unbind the broker's queue %s: %w", s.Queue, err)
 	}
-	waits, _ := b.waits(s.Queue)
-	waits = slices.Compact(slices.Sorted(slices.Values(append(waits, mayHave(s)...))))
-	if err := b.remove(ctx, s, waits); err != nil {
+	if err := b.remove(ctx, s, b.mayHave(s)); err != nil {
 		return err
 	}
 	b.gone(s.Queue)

@@ -18,6 +18,9 @@ const (
 	confirmTimeout = 30 * time.Second
 )
 
+// leaderless is what may be the matter with a quorum queue that does not answer.
+const leaderless = "; where it stays so, a quorum queue has no leader: have its nodes back, or delete it on the broker, and it is made again"
+
 // errUnroutable reports that a message went to no queue.
 var errUnroutable = errors.New("no queue on the broker takes it")
 
@@ -32,8 +35,12 @@ type publisher struct {
 	returned uint64
 }
 
-// publisher makes one.
+// publisher makes one, once the broker takes what is sent: otherwise it does not
+// even open a channel.
 func (l *link) publisher(ctx context.Context) (*publisher, error) {
+	if err := l.taking(ctx); err != nil {
+		return nil, err
+	}
 	c, err := l.line(ctx)
 	if err != nil {
 		return nil, err
@@ -101,7 +108,7 @@ func (p *publisher) wait(ctx context.Context, c pending) error {
 			return ctx.Err()
 		case <-limit.C:
 			if _, lifted := p.link.state(); lifted == nil {
-				return fmt.Errorf("the broker has not confirmed a message within %s", confirmTimeout)
+				return fmt.Errorf("the broker has not confirmed a message within %s%s", confirmTimeout, leaderless)
 			}
 			limit.Reset(confirmTimeout)
 		}

@@ -22,14 +22,16 @@ type queue struct {
 
 	feed sync.WaitGroup
 
-	mu      sync.Mutex
-	wake    chan struct{} // holds one token while something changed for Next
-	begun   bool          // it consumes
-	over    error         // why nothing comes any more; nil: it does
-	ready   []item        // come, not handed out yet
-	held    []item        // for another attempt, the one that is due first in front
-	taken   int           // come from the broker and not acknowledged
-	publish *publisher    // nil: nothing was published yet
+	mu    sync.Mutex
+	wake  chan struct{} // holds one token while something changed for Next
+	begun bool          // it consumes
+	over  error         // why nothing comes any more; nil: it does
+	ready []*item       // come, not handed out yet
+	held  []*item       // for another attempt, the one that is due first in front
+	taken int           // come from the broker and not acknowledged
+
+	own     sync.Mutex // a lock for itself: a broker may take its time over a channel
+	publish *publisher // nil: nothing was published yet
 }
 
 // item is a message of the queue.
@@ -63,7 +65,7 @@ func (q *queue) Next(ctx context.Context) (dispatch.Delivery, error) {
 		case err != nil:
 			return dispatch.Delivery{}, err
 		case next != nil:
-			return q.delivery(*next), nil
+			return q.delivery(next), nil
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -94,7 +96,11 @@ func (q *queue) begin(ctx context.Context) error {
 		}
 		return err
 	})
-	if err != nil {
+	var e *amqp091.Error
+	switch {
+	case errors.As(err, &e) && e.Code == amqp091.InternalError:
+		return fmt.Errorf("take events from the broker's queue %s: %w%s", q.s.Queue, err, leaderless)
+	case err != nil:
 		return fmt.Errorf("take events from the broker's queue %s: %w", q.s.Queue, err)
 	}
 	q.begun = true
@@ -102,7 +108,7 @@ func (q *queue) begin(ctx context.Context) error {
 		for m := range came {
 			q.edit(func() {
 				q.taken++
-				q.ready = append(q.ready, item{Delivery: m, attempt: attemptOf(m)})
+				q.ready = append(q.ready, &item{Delivery: m, attempt: attemptOf(m)})
 			})
 		}
 		err := q.ended(closed, cancelled)
@@ -159,20 +165,20 @@ func (q *queue) pop(now time.Time) (next *item, wait time.Duration, err error) {
 	}
 	first := (*from)[0]
 	*from = slices.Delete(*from, 0, 1)
-	return &first, 0, nil
+	return first, 0, nil
 }
 
-// hold keeps a message for another attempt; it reports whether there is room, so
-// that those that wait do not hold up the others.
-func (q *queue) hold(i item, after time.Duration) bool {
+// hold keeps a message for another attempt where there is room, so that those that
+// wait do not hold up the others, or anyhow; it reports whether it does.
+func (q *queue) hold(i *item, after time.Duration, anyhow bool) bool {
 	room := false
 	q.edit(func() {
-		room = q.s.Ordered || after <= inMemory && (after < shortest || 2*len(q.held) < q.prefetch())
+		room = anyhow || q.s.Ordered || after <= inMemory && (after < shortest || 2*len(q.held) < q.prefetch())
 		if !room {
 			return
 		}
 		i.due = time.Now().Add(after)
-		at, _ := slices.BinarySearchFunc(q.held, i, func(a, b item) int {
+		at, _ := slices.BinarySearchFunc(q.held, i, func(a, b *item) int {
 			if a.due.After(b.due) {
 				return 1
 			}
@@ -183,15 +189,15 @@ func (q *queue) hold(i item, after time.Duration) bool {
 	return room
 }
 
-func (q *queue) delivery(i item) dispatch.Delivery {
+func (q *queue) delivery(i *item) dispatch.Delivery {
 	e, fault := eventOf(i.Delivery)
 	return dispatch.Delivery{Event: e, Body: i.Body, Fault: fault, Attempt: i.attempt, Settle: &settler{q, i, e}}
 }
 
 // publisher returns the queue's own, made at its first use.
 func (q *queue) publisher(ctx context.Context) (*publisher, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.own.Lock()
+	defer q.own.Unlock()
 	if q.publish == nil || q.publish.IsClosed() {
 		p, err := q.put.publisher(ctx)
 		if err != nil {
@@ -206,8 +212,8 @@ func (q *queue) publisher(ctx context.Context) (*publisher, error) {
 func (q *queue) Close() {
 	q.line.end()
 	q.feed.Wait()
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.own.Lock()
+	defer q.own.Unlock()
 	if q.publish != nil {
 		q.publish.end()
 	}

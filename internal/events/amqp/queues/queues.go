@@ -6,8 +6,6 @@ package queues
 import (
 	"context"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -41,9 +39,11 @@ type Backend struct {
 	// turn holds one token: who looks through dead letters has them all.
 	turn chan struct{}
 
-	mu     sync.Mutex
-	delays map[string]map[time.Duration]bool // that were seen, by the subscription's queue
-	looked map[string]bool                   // for those of an earlier run
+	// young is how long a queue that was made is not relied on.
+	young time.Duration
+
+	mu      sync.Mutex
+	ladders map[string]*ladder // by the subscription's queue
 }
 
 // New returns a backend that is not connected yet. tell keeps events in the log of
@@ -52,7 +52,7 @@ func New(broker *amqp.Broker, keep Memory, tell func([]events.Event) error, log 
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	b := &Backend{keep: keep, tell: tell, log: log, turn: make(chan struct{}, 1), delays: map[string]map[time.Duration]bool{}, looked: map[string]bool{}}
+	b := &Backend{keep: keep, tell: tell, log: log, turn: make(chan struct{}, 1), young: young, ladders: map[string]*ladder{}}
 	b.turn <- struct{}{}
 	b.take = newLink(func(ctx context.Context) (*amqp091.Connection, error) { return broker.Connect(ctx, "(subscriptions)") })
 	b.put = newLink(func(ctx context.Context) (*amqp091.Connection, error) {
@@ -66,6 +66,12 @@ func (b *Backend) Close() {
 	b.put.close()
 	b.take.close()
 }
+
+// young: a broker that is killed forgets quorum queues that were made within its
+// last second or so, with all that it had confirmed in them. (It knows a queue's
+// log by a table that it writes half a second after the last change to it, and
+// three seconds after the first.)
+const young = 3500 * time.Millisecond
 
 // Known implements dispatch.Backend.
 func (b *Backend) Known(context.Context) ([]dispatch.Subscription, error) { return b.keep.Known() }
@@ -82,29 +88,19 @@ func (b *Backend) Open(ctx context.Context, s dispatch.Subscription) (dispatch.Q
 	return newQueue(b, s, c), nil
 }
 
-// waits are those of the delay queues of a subscription that were seen.
-func (b *Backend) waits(queue string) (out []time.Duration, looked bool) {
+// ladder returns what is known of the delay queues of a subscription's queue.
+func (b *Backend) ladder(queue string) *ladder {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Collect(maps.Keys(b.delays[queue])), b.looked[queue]
-}
-
-// seen notes delay queues that are there.
-func (b *Backend) seen(queue string, waits ...time.Duration) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.delays[queue] == nil {
-		b.delays[queue] = map[time.Duration]bool{}
+	if b.ladders[queue] == nil {
+		b.ladders[queue] = &ladder{from: map[time.Duration]time.Time{}}
 	}
-	for _, wait := range waits {
-		b.delays[queue][wait] = true
-	}
+	return b.ladders[queue]
 }
 
 // gone notes that a subscription has none.
 func (b *Backend) gone(queue string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.delays, queue)
-	delete(b.looked, queue)
+	delete(b.ladders, queue)
 }

@@ -9,6 +9,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"meshlite.dev/internal/events"
+	"meshlite.dev/internal/store"
 )
 
 // settler settles one message. What moves is confirmed in its new place before it
@@ -17,7 +18,7 @@ import (
 // brings the event again.
 type settler struct {
 	q *queue
-	item
+	*item
 	event events.Event
 }
 
@@ -32,45 +33,54 @@ func (s *settler) Done(ctx context.Context) error {
 
 // Retry implements dispatch.Settler.
 func (s *settler) Retry(ctx context.Context, after time.Duration) error {
-	next := s.item
-	next.attempt++
-	if s.q.hold(next, after) {
+	q := s.q
+	if err := q.prepare(ctx, q.s); err != nil { // before the delay queues are needed
+		return err
+	}
+	if s.hold(after, false) {
 		return nil
+	}
+	m := again(s.Delivery, s.event, amqp091.Table{headerAttempt: int64(s.attempt)})
+	err := s.delay(ctx, after, false, m)
+	if errors.Is(err, errUnroutable) { // somebody deleted the delay queue
+		err = s.delay(ctx, after, true, m)
+	}
+	if err != nil {
+		return fmt.Errorf("put an event into the broker's queue %s: %w", delayQueue(q.s.Queue, step(after)), err)
+	}
+	return nil
+}
+
+// delay puts the message into a delay queue, also made anew, once that is old
+// enough; a wait that is too short for that is spent here.
+func (s *settler) delay(ctx context.Context, after time.Duration, anew bool, m amqp091.Publishing) error {
+	wait := step(after)
+	from, err := s.q.delay(ctx, s.q.s, wait, anew)
+	if err != nil {
+		return err
+	}
+	if rest := time.Until(from); rest > 0 {
+		if after <= inMemory && s.hold(after, true) {
+			return nil
+		}
+		if !store.Rest(ctx, rest) {
+			return ctx.Err()
+		}
 	}
 	p, err := s.q.publisher(ctx)
 	if err != nil {
 		return err
 	}
-	wait := step(after)
-	m := again(s.Delivery, s.event, amqp091.Table{headerAttempt: int64(s.attempt)})
-	name := delayQueue(s.q.s.Queue, wait)
-	if err = s.q.delay(ctx, wait, false); err == nil {
-		err = p.put(ctx, "", name, m)
-	}
-	if errors.Is(err, errUnroutable) { // somebody deleted it
-		if err = s.q.delay(ctx, wait, true); err == nil {
-			err = p.put(ctx, "", name, m)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("put an event into the broker's queue %s: %w", name, err)
+	if err := p.put(ctx, "", delayQueue(s.q.s.Queue, wait), m); err != nil {
+		return err
 	}
 	return s.Done(ctx)
 }
 
-// delay makes sure of a delay queue; anew: also where it was seen.
-func (q *queue) delay(ctx context.Context, wait time.Duration, anew bool) error {
-	q.Backend.mu.Lock()
-	there := q.delays[q.s.Queue][wait]
-	q.Backend.mu.Unlock()
-	if there && !anew {
-		return nil
-	}
-	if err := q.declareQueue(ctx, delayQueue(q.s.Queue, wait), delayArguments(q.s.Queue, wait), "spec.queue.name"); err != nil {
-		return err
-	}
-	q.seen(q.s.Queue, wait)
-	return nil
+// hold keeps the message here for another attempt.
+func (s *settler) hold(after time.Duration, anyhow bool) bool {
+	next := &item{Delivery: s.Delivery, attempt: s.attempt + 1}
+	return s.q.hold(next, after, anyhow)
 }
 
 // Dead implements dispatch.Settler.

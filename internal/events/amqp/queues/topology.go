@@ -12,6 +12,7 @@ import (
 
 	"meshlite.dev/internal/events/amqp"
 	"meshlite.dev/internal/events/dispatch"
+	"meshlite.dev/internal/store"
 )
 
 // DeadLetterExchange has dead-letter queues bound with the name of the queue that
@@ -21,6 +22,10 @@ const DeadLetterExchange = amqp.Exchange + ".dlx"
 // declare makes what a subscription needs, or brings it to what s says. Nothing
 // that is there with other settings is made anew.
 func (b *Backend) declare(ctx context.Context, s dispatch.Subscription) error {
+	earlier, known, err := b.earlier(s)
+	if err != nil {
+		return err
+	}
 	conn, err := b.take.connection(ctx)
 	if err != nil {
 		return err
@@ -30,13 +35,20 @@ func (b *Backend) declare(ctx context.Context, s dispatch.Subscription) error {
 			return fmt.Errorf("prepare the broker's exchange %s: %w", x.name, err)
 		}
 	}
-	if err := b.declareQueue(ctx, s.Queue, queueArguments(s), "spec.queue.name"); err != nil {
+	fresh, err := b.declareQueue(ctx, s.Queue, queueArguments(s), "spec.queue.name")
+	if err != nil {
 		return err
 	}
-	if err := b.declareQueue(ctx, s.DeadLetter, plainArguments(s), "spec.delivery.deadLetter.queue"); err != nil {
+	too, err := b.declareQueue(ctx, s.DeadLetter, plainArguments(s), "spec.delivery.deadLetter.queue")
+	if err != nil {
 		return err
 	}
-	return b.bind(ctx, s)
+	// A queue that was deleted in use is bound at once: what comes meanwhile had no
+	// other place.
+	if (too || fresh && !known) && !store.Rest(ctx, b.young) {
+		return ctx.Err()
+	}
+	return b.bind(ctx, s, earlier, known)
 }
 
 // queueArguments are those of the queue in which events wait. What the broker
@@ -60,42 +72,51 @@ func plainArguments(s dispatch.Subscription) amqp091.Table {
 	return args
 }
 
-func (b *Backend) declareQueue(ctx context.Context, name string, args amqp091.Table, field string) error {
-	err := b.take.each(ctx, func(c line) error {
-		_, err := c.QueueDeclare(name, true, false, false, false, args)
-		return err
-	})
+// declareQueue makes sure of a queue; fresh: it was not there, and is young yet.
+func (b *Backend) declareQueue(ctx context.Context, name string, args amqp091.Table, field string) (fresh bool, err error) {
+	_, _, there, err := b.count(ctx, name)
+	if err == nil {
+		err = b.take.each(ctx, func(c line) error {
+			_, err := c.QueueDeclare(name, true, false, false, false, args)
+			return err
+		})
+	}
 	var e *amqp091.Error
 	switch {
 	case err == nil:
-		return nil
+		return !there && args[amqp091.QueueTypeArg] == amqp091.QueueTypeQuorum, nil
 	case errors.As(err, &e) && (e.Code == amqp091.PreconditionFailed || e.Code == amqp091.ResourceLocked):
-		return fmt.Errorf("the broker has a queue %s with other settings, and it is left alone: %s; take what it holds and delete it, or give another name in %s", name, e.Reason, field)
+		return false, fmt.Errorf("the broker has a queue %s with other settings, and it is left alone: %s; take what it holds and delete it, or give another name in %s", name, e.Reason, field)
 	}
-	return fmt.Errorf("prepare the broker's queue %s: %w", name, err)
+	return false, fmt.Errorf("prepare the broker's queue %s: %w", name, err)
 }
 
-// bind brings the bindings to what s says. What is remembered covers what is
-// bound at every moment.
-func (b *Backend) bind(ctx context.Context, s dispatch.Subscription) error {
-	known, err := b.keep.Known()
+// earlier is the subscription as its queue was bound for last; s where it never was.
+func (b *Backend) earlier(s dispatch.Subscription) (earlier dispatch.Subscription, known bool, err error) {
+	all, err := b.keep.Known()
 	if err != nil {
-		return fmt.Errorf("read what queue %s is bound to: %w", s.Queue, err)
+		return s, false, fmt.Errorf("read what queue %s is bound to: %w", s.Queue, err)
 	}
-	earlier := s
-	if i := slices.IndexFunc(known, func(k dispatch.Subscription) bool { return k.Queue == s.Queue }); i >= 0 {
-		earlier = known[i]
+	if i := slices.IndexFunc(all, func(k dispatch.Subscription) bool { return k.Queue == s.Queue }); i >= 0 {
+		return all[i], true, nil
 	}
-	if earlier != s || !slices.Contains(known, s) {
-		cover := s
-		if earlier.Exchange == s.Exchange {
-			cover.Bindings = strings.Join(union(earlier.Patterns(), s.Patterns()), " ")
-		}
+	return s, false, nil
+}
+
+// bind brings the bindings to what s says. What is remembered meanwhile covers what
+// was bound and what is being bound, so that an end that comes in between is made
+// up for.
+func (b *Backend) bind(ctx context.Context, s, earlier dispatch.Subscription, known bool) error {
+	cover := earlier
+	if earlier.Exchange == s.Exchange {
+		cover.Bindings = strings.Join(union(earlier.Patterns(), s.Patterns()), " ")
+	}
+	if cover != earlier || !known {
 		if err := b.remember(cover); err != nil {
 			return err
 		}
 	}
-	err = b.take.each(ctx, func(c line) error { return bindings(c, s, earlier) })
+	err := b.take.each(ctx, func(c line) error { return bindings(c, s, earlier) })
 	if err != nil {
 		return fmt.Errorf("bind the broker's queue %s to exchange %s: %w", s.Queue, s.Exchange, err)
 	}
