@@ -28,9 +28,10 @@ differ; above: an error.
 
 With --xds the server compiles the documents beside those in force, and every Envoy message
 that would be another one is compared too, as JSON: on which sidecars, and what it does
-there. A changed route or endpoint closes nothing. A changed cluster closes every connection
-to it and forgets its ejections. A listener of a local port is read when the proxy starts:
-it needs a restart. Nothing is written.`,
+there. A changed route or endpoint closes nothing. A changed cluster closes its idle
+connections, those in use after their last request, and forgets its ejections; a TCP
+connection lives on. A listener of a local port is read when the proxy starts: it needs a
+restart. Nothing is written.`,
 		Example: `  meshctl policy diff -f orders.yaml
   meshctl policy diff -f policies/ -R --xds`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -144,8 +145,8 @@ func (p preview) reached(change int) (n int) {
 
 // effects says in words what a change does to a sidecar.
 var effects = map[string]string{
-	"resets":  "closes every connection to it and forgets its ejections",
-	"closes":  "closes every connection to it",
+	"resets":  "closes idle connections to it, those in use at their end, and forgets its ejections",
+	"closes":  "closes idle connections to it, those in use at their end",
 	"restart": "counts from the next start of the proxy on",
 }
 

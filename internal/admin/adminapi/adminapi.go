@@ -271,8 +271,9 @@ type PreviewChange struct {
 	Name   string `json:"name"`
 	Caller string `json:"caller,omitempty"` // whose proxies get it; absent: all without one of their own
 	Change string `json:"change"`           // "add", "change", "remove", "needs a restart"
-	// Effect on the proxy: "resets" (connections to the cluster are closed and
-	// its ejections forgotten), "closes" (they are closed, the cluster goes),
+	// Effect on the proxy: "resets" (idle connections to the cluster are closed,
+	// those in use at their end, and its ejections forgotten), "closes" (the
+	// same, and the cluster goes),
 	// "restart" (nothing until the proxy starts anew); absent is none.
 	Effect string `json:"effect,omitempty"`
 	// Before and After are protobuf JSON; of the first 500 changes.

@@ -35,8 +35,8 @@ type Effect string
 // The effects.
 const (
 	None   Effect = ""
-	Resets Effect = "resets"  // connections to the cluster are closed, ejections forgotten
-	Closes Effect = "closes"  // connections to the cluster are closed, it is gone
+	Resets Effect = "resets"  // idle connections to the cluster are closed, those in use at their end; ejections forgotten
+	Closes Effect = "closes"  // the same, and the cluster is gone
 	Starts Effect = "restart" // nothing until the proxy starts anew
 )
 

@@ -16,7 +16,8 @@ const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 // cluster is a destination, or a subset of it, as one caller may use it. No
 // field depends on the number or the health of endpoints, on the rules of a
 // route, or on the generation of a document, which an edit of a timeout counts up
-// too: a changed cluster closes every connection and forgets every ejection.
+// too: a changed cluster closes its connections, apart from those of TCP in use, and
+// forgets every ejection.
 func cluster(service, subset string, d *mesh.Destination) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
 		Name:                 mesh.ClusterName(service, subset),
