@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -14,11 +15,15 @@ import (
 	"meshlite.dev/internal/txn/journal/stored"
 )
 
+// instanceKey holds what a process on this --state-dir calls itself.
+const instanceKey = "instance"
+
 // durable is what this process keeps in --state-dir.
 type durable struct {
-	state   *storefile.Store
-	journal func() journal.Journal // a handle on rollouts.db; nil where replicas share a store
-	close   func() error
+	instance string // the same after a restart
+	state    *storefile.Store
+	journal  func() journal.Journal // a handle on rollouts.db; nil where replicas share a store
+	close    func() error
 }
 
 // openDurable opens the files, for this process alone.
@@ -30,18 +35,40 @@ func openDurable(cfg Config) (*durable, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open --state-dir: %w", err)
 	}
+	instance, err := instanceOf(context.Background(), state)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open --state-dir: %w", err), state.Close())
+	}
 	if cfg.store() != "file" {
-		return &durable{state: state, close: state.Close}, nil
+		return &durable{instance: instance, state: state, close: state.Close}, nil
 	}
 	db, err := bolt.Open(filepath.Join(cfg.StateDir, "rollouts.db"))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open --state-dir: %w", err), state.Close())
 	}
 	return &durable{
+		instance: instance,
+
 		state:   state,
 		journal: func() journal.Journal { return bolt.New(db, nil) },
 		close:   func() error { return errors.Join(db.Close(), state.Close()) },
 	}, nil
+}
+
+// instanceOf reads the name, or makes one.
+func instanceOf(ctx context.Context, s store.Store) (string, error) {
+	e, err := s.Get(ctx, instanceKey)
+	if err == nil {
+		return string(e.Value), nil
+	}
+	name := rand.Text()
+	if errors.Is(err, store.ErrNotFound) {
+		err = s.Commit(ctx, store.Op{Key: instanceKey, Value: []byte(name)})
+	}
+	if err != nil {
+		return "", fmt.Errorf("name this instance: %w", err)
+	}
+	return name, nil
 }
 
 const (

@@ -34,7 +34,7 @@ func (a *app) openRollouts(cfg Config, kept *durable, shared sharedStore, messag
 		Board:  board,
 		Keeper: a.policies.keeper, Store: where, Lead: lead(kept, shared), Use: a.policies.take,
 		Fleet:    a.understudy,
-		Settings: cfg.rolloutSettings(), VoteTimeout: cfg.RolloutTimeout, Carrier: a.carrierName(), Replica: replica,
+		Settings: cfg.rolloutSettings(), VoteTimeout: cfg.RolloutTimeout, Carrier: a.carrierName(), Replica: replica, Instance: kept.instance,
 		Observe: func(before, after adminapi.Rollout) {
 			meter.RolledOut(before, after)
 			a.hub.Publish(admin.RolloutChanges(before, after)...)

@@ -139,6 +139,7 @@ func (d *desk) rolledBack(r *running, o outcome) {
 		blamed = Blame(r.changes, r.base, r.candidate, policies)
 	case words != "":
 		why = words
+	case r.lost.Load(): // nobody was silent: it goes on at once, with those who are left
 	case !r.recovered && !r.blameless && !d.dirty: // no edit came meanwhile
 		d.silent++
 		d.wait(time.Now().Add(backOff(d.silent)), fmt.Sprintf("rollout %s was rolled back: %s; it is tried again", r.id, why))

@@ -27,7 +27,8 @@ const (
 	freezeLook = time.Second
 )
 
-// Config is what a Manager needs; every field but Board, Observe, Changed, Now and Log.
+// Config is what a Manager needs; every field but Board, Instance, Observe, Changed, Now and
+// Log.
 type Config struct {
 	Keeper *revision.Keeper
 	Store  store.Store // Keeper's: rollouts stand beside the revisions
@@ -42,6 +43,7 @@ type Config struct {
 	VoteTimeout time.Duration // for all proxies to answer; over 0
 	Carrier     string        // who proposes: "dir", "consul", "kube"
 	Replica     string        // this one's name
+	Instance    string        // the same after a restart, and no other's; "" where there is no such name
 
 	Observe func(before, after adminapi.Rollout) // hears of each change; must not wait
 	Changed func()                               // what Held returns has changed

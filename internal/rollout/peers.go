@@ -21,14 +21,15 @@ const (
 
 // note is what a replica tells the others.
 type note struct {
-	Version int       `json:"version"`
-	Replica string    `json:"replica"`
-	Leads   bool      `json:"leads,omitempty"`
-	InForce string    `json:"inForce,omitempty"` // the hash that it serves
-	Ask     *question `json:"ask,omitempty"`     // of the leader
-	Said    *said     `json:"said,omitempty"`    // of the others: to the last question
-	Orders  []order   `json:"orders,omitempty"`  // for the leader, that are not answered yet
-	Answers int       `json:"answers,omitempty"` // of the leader, to such; counted, so that they are looked for
+	Version  int       `json:"version"`
+	Replica  string    `json:"replica"`
+	Instance string    `json:"instance,omitempty"` // as in Config
+	Leads    bool      `json:"leads,omitempty"`
+	InForce  string    `json:"inForce,omitempty"` // the hash that it serves
+	Ask      *question `json:"ask,omitempty"`     // of the leader
+	Said     *said     `json:"said,omitempty"`    // of the others: to the last question
+	Orders   []order   `json:"orders,omitempty"`  // for the leader, that are not answered yet
+	Answers  int       `json:"answers,omitempty"` // of the leader, to such; counted, so that they are looked for
 
 	Queued  int                      `json:"queued,omitempty"`  // of the leader: changed documents that wait
 	Waits   string                   `json:"waits,omitempty"`   // and for what
@@ -55,7 +56,7 @@ type said struct {
 
 // board posts this replica's note and hears the others' until ctx ends.
 func (m *Manager) board(ctx context.Context) {
-	m.tell(func(n *note) { n.Version, n.Replica = recordVersion, m.cfg.Replica })
+	m.tell(func(n *note) { n.Version, n.Replica, n.Instance = recordVersion, m.cfg.Replica, m.cfg.Instance })
 	m.cfg.Board.Post(ctx, boardName, m.notes, func(all map[string][]byte) {
 		peers := map[string]note{}
 		for name, raw := range all {
@@ -63,6 +64,9 @@ func (m *Manager) board(ctx context.Context) {
 			if err := json.Unmarshal(raw, &n); err != nil || versioned(n.Version) != nil {
 				m.cfg.Log.WarnContext(ctx, "what another replica tells of rollouts is not understood", "replica", name, "err", err)
 				continue
+			}
+			if n.Instance != "" && n.Instance == m.cfg.Instance {
+				continue // this one's, before it was killed: the board has yet to forget it
 			}
 			peers[name] = n
 		}

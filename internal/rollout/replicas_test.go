@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +28,7 @@ func replicas(t *testing.T, n int, test func(all []*world)) {
 			}
 			w.cfg = func(c *rollout.Config) {
 				c.Store, c.Board, c.Replica = &stalling{Store: w.store, w: w}, w.store, name
+				c.Instance = "instance-" + name
 				c.Lead = func(ctx context.Context, do func(context.Context, journal.Journal)) {
 					w.store.Hold(ctx, "rollouts", func(ctx context.Context) { do(ctx, w.journal.Open()) })
 				}
@@ -103,8 +105,8 @@ func TestTheNextLeaderEndsIt(t *testing.T) {
 	})
 }
 
-// TestAReplicaThatGoesMidwayIsWaitedForNoLonger: its silence rolls back, and the
-// next try does without it.
+// TestAReplicaThatGoesMidwayIsWaitedForNoLonger: without its votes it is rolled
+// back, and goes on at once with those who are left.
 func TestAReplicaThatGoesMidwayIsWaitedForNoLonger(t *testing.T) {
 	replicas(t, 2, func(all []*world) {
 		propose(all, doc("a", 1))
@@ -113,12 +115,38 @@ func TestAReplicaThatGoesMidwayIsWaitedForNoLonger(t *testing.T) {
 		all[1].stop()
 		all[1].stop = nil
 		all[0].settle(time.Second)
-		if r := all[0].newest(); r.State != adminapi.RolledBack || !strings.Contains(r.Reason, "gone") || r.Blamed != nil {
+		all[0].expect("a@2=2", adminapi.Committed, "")
+		if r := all[0].all().Items[1]; r.State != adminapi.RolledBack || !strings.Contains(r.Reason, "gone") || r.Blamed != nil {
 			all[0].t.Errorf("%+v", r)
 		}
-		all[0].settle(10 * time.Second)
-		all[0].expect("a@2=2", adminapi.Committed, "")
 	})
+}
+
+// TestTheDeadAreNotAsked: the note of a leader outlives its lock, and says that it
+// leads; that of one that was restarted bears the name of who it is now.
+func TestTheDeadAreNotAsked(t *testing.T) {
+	for _, mark := range []string{`"leads":true`, `"instance":"instance-a"`} {
+		replicas(t, 2, func(all []*world) {
+			ctx, forget := context.WithCancel(all[0].t.Context())
+			var posts sync.WaitGroup
+			posts.Go(func() {
+				notes := make(chan []byte, 1)
+				notes <- []byte(`{"version":1,"replica":"dead",` + mark + `,"inForce":"abc","running":{"connected":7,"running":7,"refusing":0}}`)
+				all[0].store.Post(ctx, "rollouts", notes, func(map[string][]byte) {})
+			})
+			propose(all, doc("a", 1))
+			propose(all, doc("a", 2))
+			all[0].expect("a@2=2", adminapi.Committed, "")
+			if r := all[0].newest(); r.Votes.Yes != 6 || r.Pushed == nil || r.Pushed.Acked != 6 {
+				all[0].t.Errorf("%s: %+v", mark, r)
+			}
+			if up := all[0].all().Proxies; up.Connected != 6 || up.Running != 6 {
+				all[0].t.Errorf("%s: %+v", mark, up)
+			}
+			forget()
+			posts.Wait()
+		})
+	}
 }
 
 // TestRefusalsOfAllReplicasCount: each has no more than --max-failed allows, and

@@ -40,6 +40,7 @@ type running struct {
 	blameless       bool // an undo: its documents are not at fault if it is refused
 
 	aborted  atomic.Pointer[string] // who, and why
+	lost     atomic.Bool            // a replica that was asked is gone
 	replicas []string               // the others that are asked, by their names on the board
 	election *election              // of this replica's proxies; nil: nobody is asked
 	tally    *tally                 // of all replicas'

@@ -68,8 +68,8 @@ func (f *following) again() time.Duration {
 // none is missing, at the time when the last of them was.
 func (m *Manager) all(own pushed) pushed {
 	sum := own
-	peers, _ := m.others()
-	for _, n := range peers {
+	followers, _ := m.followers()
+	for _, n := range followers {
 		p := n.Pushed
 		if p == nil || p.Hash != own.Hash {
 			sum.Published, sum.Whole = false, time.Time{}
@@ -162,7 +162,7 @@ func (m *Manager) running() adminapi.RevisionUptake {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, n := range m.peers {
-		if n.Running == nil {
+		if n.Running == nil || n.Leads && m.leads.Load() != nil { // see followers
 			continue
 		}
 		sum.Connected, sum.Refusing = sum.Connected+n.Running.Connected, sum.Refusing+n.Running.Refusing

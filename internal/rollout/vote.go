@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -85,6 +86,7 @@ func (p fleetParty) gather() (missing []string, done bool, heard <-chan struct{}
 		switch {
 		case !ok:
 			lost = "a replica is gone, and its proxies with it"
+			p.of.lost.Store(true)
 		case n.Said == nil || n.Said.Rollout != p.of.id:
 			missing, done = append(missing, n.Replica), false
 		case n.Said.Fault != "":
@@ -101,13 +103,22 @@ func (fleetParty) Commit(context.Context, coordinator.Branch) error { return nil
 
 func (fleetParty) Rollback(context.Context, coordinator.Branch) error { return nil }
 
-// replicas are the others that are there, by their names on the board.
-func (m *Manager) replicas() []string {
-	peers, _ := m.others()
-	var out []string
-	for name := range peers {
-		out = append(out, name)
+// followers are the other replicas, as a leader sees them. One that says that it
+// leads is not among them: it is dead, or cut off, or its note would say otherwise,
+// and the board forgets it later than the lock.
+func (m *Manager) followers() (map[string]note, <-chan struct{}) {
+	peers, heard := m.others()
+	out := make(map[string]note, len(peers))
+	for name, n := range peers {
+		if !n.Leads {
+			out[name] = n
+		}
 	}
-	slices.Sort(out)
-	return out
+	return out, heard
+}
+
+// replicas are the names of those on the board.
+func (m *Manager) replicas() []string {
+	followers, _ := m.followers()
+	return slices.Sorted(maps.Keys(followers))
 }

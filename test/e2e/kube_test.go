@@ -143,8 +143,9 @@ func TestARestartServesWhatIsInForce(t *testing.T) {
 		s.WaitReady(20 * time.Second)
 	}
 	// The server that was killed holds its lock until the lease lapses.
-	lab.Until(t, 60*time.Second, "the last edit is in force", func() error {
+	took := lab.Until(t, 60*time.Second, "the last edit is in force", func() error {
 		return copied(s, fmt.Sprintf("%dms", 1000+rounds-1))
 	})
+	t.Logf("the last edit is in force %s after the last restart", took.Round(100*time.Millisecond))
 	lab.Until(t, 20*time.Second, "and served", func() error { return serves(s, inKubernetes(t, l.Cluster)) })
 }
