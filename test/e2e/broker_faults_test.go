@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +104,15 @@ func TestABrokerCutOffOnlyDelays(t *testing.T) {
 	u.more(t, 500)
 	checked(t, u.s, "error", "broker")
 	t.Logf("a cut is found after %s", time.Since(begun).Round(time.Second))
+	for body, want := range map[string]string{
+		"hello": "400 the event is no JSON object",
+		`{"type":"order.created","data":"` + strings.Repeat("x", 5<<20) + `"}`: "413 a request has at most 1048576 bytes",
+	} {
+		status, words, _ := strings.Cut(want, " ")
+		if got, answer, err := publish(u.client, body); err != nil || fmt.Sprint(got) != status || !strings.Contains(answer, words) {
+			t.Errorf("%.30s: %d %s, %v; want %s", body, got, answer, err, want)
+		}
+	}
 	u.more(t, 100)
 	relay.Mend()
 	begun = time.Now()
