@@ -146,7 +146,7 @@ var hopeless = []string{
 }
 
 // beyond are reasons why nobody can tell, and there is nothing to wait for.
-var beyond = []string{status.ReasonNoProxies, status.ReasonReadAtStart}
+var beyond = []string{status.ReasonNoProxies, status.ReasonReadAtStart, status.ReasonRoleDisabled, status.ReasonPaused}
 
 // awaited says which condition of p is not met yet. One that waiting does not
 // mend is an error.
@@ -168,9 +168,9 @@ func awaited(p adminapi.Policy, condition string, d *policy.Document) (string, e
 	return "", nil
 }
 
-// neverSent reports whether no sidecar gets anything of the document.
+// neverSent reports whether nothing of the document comes in force.
 func neverSent(d *policy.Document) bool {
-	return d.Subscription != nil || d.Resilience != nil && d.Resilience.Effect == v1alpha1.Shadow || d.Route != nil && d.Route.Effect == v1alpha1.Shadow
+	return d.Resilience != nil && d.Resilience.Effect == v1alpha1.Shadow || d.Route != nil && d.Route.Effect == v1alpha1.Shadow
 }
 
 func conditionOf(p adminapi.Policy, name string) (adminapi.Condition, bool) {
