@@ -204,9 +204,6 @@ func (c Config) validateApp() (faults []error) {
 	if c.has("events") && c.Events == EventsOff {
 		faults = append(faults, errors.New("--roles events takes events of applications, and --events off keeps none; use another, or leave the role out"))
 	}
-	if c.has("transactions") && c.store() == "kube" {
-		faults = append(faults, errors.New("--roles transactions goes with --store file or consul: Kubernetes cannot tie a journal to a lock"))
-	}
 	return faults
 }
 

@@ -12,6 +12,7 @@ import (
 	storefile "meshlite.dev/internal/store/file"
 	"meshlite.dev/internal/txn/journal"
 	"meshlite.dev/internal/txn/journal/bolt"
+	"meshlite.dev/internal/txn/journal/chain"
 	"meshlite.dev/internal/txn/journal/stored"
 )
 
@@ -89,30 +90,6 @@ func lead(kept *durable, shared sharedStore) func(context.Context, func(context.
 		}
 	}
 	return func(ctx context.Context, do func(context.Context, journal.Journal)) {
-		shared.Hold(ctx, rolloutLock, func(ctx context.Context) {
-			store.Fenced(ctx, compareAndSet(shared), func(ctx context.Context, f store.Fence) { do(ctx, stored.New(shared, f, rolloutJournal)) })
-		})
-	}
-}
-
-// compareAndSet is the commit of a store without a fence, such as Kubernetes': the
-// lock is a lease that may be lost unnoticed, and what keeps a former holder from
-// harm is the version of each record.
-func compareAndSet(s store.Store) func(context.Context, ...store.Op) (uint64, error) {
-	return func(ctx context.Context, ops ...store.Op) (version uint64, err error) {
-		if err := s.Commit(ctx, ops...); err != nil {
-			return 0, err
-		}
-		for _, op := range ops {
-			if op.Value == nil {
-				continue
-			}
-			e, err := s.Get(ctx, op.Key)
-			if err != nil {
-				return 0, err
-			}
-			version = e.Version
-		}
-		return version, nil
+		shared.Hold(ctx, rolloutLock, func(ctx context.Context) { do(ctx, chain.New(shared, rolloutJournal)) })
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"meshlite.dev/internal/txn/coordinator"
 	"meshlite.dev/internal/txn/journal"
 	"meshlite.dev/internal/txn/journal/bolt"
+	"meshlite.dev/internal/txn/journal/chain"
 	"meshlite.dev/internal/txn/journal/stored"
 	"meshlite.dev/internal/txn/web"
 )
@@ -32,8 +33,7 @@ const (
 // replica at a time, that which holds the lock.
 type transactions struct {
 	file    string      // the journal, where nothing is shared
-	shared  store.Store // nil: file
-	fencer  store.Fencer
+	shared  sharedStore // nil: file
 	homes   *homes
 	addr    string // where others reach this replica
 	caller  *web.Caller
@@ -58,13 +58,7 @@ func (a *app) openTransactions(cfg Config, shared sharedStore, observe func(befo
 		file: filepath.Join(cfg.StateDir, "transactions.db"), homes: a.homes,
 		caller: web.NewCaller(proxy), observe: observe, events: func() *eventRole { return a.events }, log: log,
 	}
-	if shared != nil {
-		fencer, ok := shared.(store.Fencer)
-		if !ok {
-			return fmt.Errorf("--roles transactions: --store %s cannot tie a journal to a lock; use file or consul", cfg.store())
-		}
-		t.shared, t.fencer = shared, fencer
-	}
+	t.shared = shared
 	a.transactions = t
 	return nil
 }
@@ -114,8 +108,14 @@ func (t *transactions) run(ctx context.Context) error {
 		t.coordinate(ctx, func() journal.Journal { return bolt.New(db, nil) })
 		return nil
 	}
-	t.fencer.HoldFenced(ctx, transactionsLock, func(ctx context.Context, fence store.Fence) {
-		t.coordinate(ctx, func() journal.Journal { return stored.New(t.shared, fence, transactionsLock) })
+	if fencer, ok := t.shared.(store.Fencer); ok {
+		fencer.HoldFenced(ctx, transactionsLock, func(ctx context.Context, fence store.Fence) {
+			t.coordinate(ctx, func() journal.Journal { return stored.New(t.shared, fence, transactionsLock) })
+		})
+		return nil
+	}
+	t.shared.Hold(ctx, transactionsLock, func(ctx context.Context) {
+		t.coordinate(ctx, func() journal.Journal { return chain.New(t.shared, transactionsLock) })
 	})
 	return nil
 }

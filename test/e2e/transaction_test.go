@@ -297,14 +297,27 @@ func atRandom(_, id, op string) int {
 // and brings each of them to the end that the journal says.
 func TestReplicasTakeTurnsToCoordinate(t *testing.T) {
 	t.Parallel()
-	const each = 200
 	l := lab.New(t)
 	l.UseConsul(l.DataFolder()...)
+	takeTurns(t, l, "--store", "consul")
+}
+
+// TestReplicasTakeTurnsOnKubernetes: the same with the journal in a real Kubernetes
+// API, by the rights of the manifests.
+func TestReplicasTakeTurnsOnKubernetes(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	applied(t, l)
+	takeTurns(t, l, "--store", "kube", "--kubeconfig", l.Cluster.KubeconfigFor("meshlite-system/xds-server"), "--root-namespace", "meshlite-system")
+}
+
+func takeTurns(t *testing.T, l *lab.Lab, flags ...string) {
+	const each = 200
 	services := []string{"order", "stock", "payment"}
 	s := newShop(t, l, services...)
 	s.trouble = atRandom
-	first, _ := startCoordinator(l, "coordinator-1", "--store", "consul")
-	second, app := startCoordinator(l, "coordinator-2", "--store", "consul", "--state-dir", t.TempDir())
+	first, _ := startCoordinator(l, "coordinator-1", flags...)
+	second, app := startCoordinator(l, "coordinator-2", append(flags, "--state-dir", t.TempDir())...)
 	client := l.Sidecar("client") // of the second, and led to the first
 	taken(t, client, 20*time.Second)
 	if resp, err := http.Get("http://" + app + web.Path + "/none"); err != nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {

@@ -1,6 +1,7 @@
 // Package journal keeps transactions across crashes: the newest record of each,
 // in a form that is stated byte for byte in [Encode], for one coordinator at a
-// time. Backends: bolt (a file) and stored (a store.Store, under a lock: Consul).
+// time. Backends: bolt (a file), stored (a store.Store, under a lock's fence: Consul) and
+// chain (a store.Store that changes one key at a time: Kubernetes).
 // journaltest holds the contract that all pass.
 package journal
 
