@@ -133,10 +133,12 @@ func TestRolloutsAreTold(t *testing.T) {
 	}
 }
 
-// toldTransactions compares what logs tell of transactions with what clients were
-// answered: each is there, once under each id.
-func toldTransactions(t *testing.T, answers map[string]txn.Status, logs ...*lab.Server) {
+// toldTransactions compares what logs tell of transactions with all that the
+// coordinator, the first of the servers, remembers: each is there, once under each id.
+func toldTransactions(t *testing.T, logs ...*lab.Server) {
 	t.Helper()
+	var known adminapi.Transactions
+	logs[0].Get("/v1/transactions", &known)
 	var events int
 	lab.Until(t, 60*time.Second, "every transaction is told", func() error {
 		told, all := map[string]map[string]bool{}, map[string]string{}
@@ -156,16 +158,18 @@ func toldTransactions(t *testing.T, answers map[string]txn.Status, logs ...*lab.
 			}
 			told[subject][step] = true
 		}
-		for id, status := range answers {
-			want := map[txn.Status]string{txn.Committed: "committed", txn.RolledBack: "rolledback"}[status]
-			got := told["transaction/"+id]
-			if want != "" && (len(got) != 2 || !got["started"] || !got[want]) {
-				return fmt.Errorf("%s is %s, and told is %v", id, status, got)
+		for _, tx := range known.Items {
+			want := map[txn.Status]string{txn.Committed: "committed", txn.RolledBack: "rolledback"}[tx.Status]
+			if got := told["transaction/"+tx.ID]; len(got) != 2 || !got["started"] || !got[want] {
+				return fmt.Errorf("%s is %s, and told is %v", tx.ID, tx.Status, got)
 			}
+		}
+		if len(told) != len(known.Items) || len(told) == 0 {
+			return fmt.Errorf("%d transactions are told, and %d known", len(told), len(known.Items))
 		}
 		return nil
 	})
-	t.Logf("%d events of %d transactions that were answered, in %d logs", events, len(answers), len(logs))
+	t.Logf("%d events of %d transactions, in %d logs", events, len(known.Items), len(logs))
 }
 
 // editor returns what changes a policy in Consul for the n-th time, and waits until
