@@ -23,7 +23,9 @@ func (d *desk) finish(o outcome) {
 	}
 	d.open = nil
 	d.m.open.Store(nil)
-	d.m.tell(func(n *note) { n.Ask = nil })
+	if r.trial == nil { // else it ends when all are sent the same
+		d.m.tell(func(n *note) { n.Ask = nil })
+	}
 	switch {
 	case o.view.Status() == txn.Heuristic:
 		d.mixed(r, o)
@@ -95,6 +97,7 @@ func (d *desk) supersede(by *running) {
 
 // mixed is a pointer that others moved: what was decided never came in force.
 func (d *desk) mixed(r *running, o outcome) {
+	r.trial.end()
 	text := "not everything was done as decided"
 	for _, p := range o.view.Parties {
 		if p.Ending == txn.Refused {
@@ -123,8 +126,8 @@ func (d *desk) rolledBack(r *running, o outcome) {
 	if r.tally != nil {
 		policies, words, proxies = r.tally.refusals()
 	}
-	if text := r.trial.refusal(); text != "" {
-		words, proxies = text, r.trial.proxies
+	if text, by := r.trial.refusal(); text != "" {
+		words, proxies = text, by
 	}
 	var blamed []policy.Key
 	switch by := r.aborted.Load(); {

@@ -28,6 +28,7 @@ type note struct {
 	InForce  string    `json:"inForce,omitempty"` // the hash that it serves
 	Ask      *question `json:"ask,omitempty"`     // of the leader
 	Said     *said     `json:"said,omitempty"`    // of the others: to the last question
+	Tried    *tried    `json:"tried,omitempty"`   // of the last trial
 	Orders   []order   `json:"orders,omitempty"`  // for the leader, that are not answered yet
 	Answers  int       `json:"answers,omitempty"` // of the leader, to such; counted, so that they are looked for
 
@@ -43,15 +44,19 @@ type question struct {
 	Base    string            `json:"base"` // hashes, both stored
 	Hash    string            `json:"hash"`
 	Within  adminapi.Duration `json:"within"`
+	Canary  string            `json:"canary,omitempty"`
+	Bake    adminapi.Duration `json:"bake,omitempty"`
+	Trial   bool              `json:"trial,omitempty"` // canaries serve it, until the question is taken back
 }
 
 // said is the answer.
 type said struct {
-	Rollout string               `json:"rollout"`
-	Done    bool                 `json:"done,omitempty"`  // nothing more comes
-	Fault   string               `json:"fault,omitempty"` // why nobody can be asked
-	Count   adminapi.VoteCount   `json:"count"`
-	Votes   []adminapi.ProxyVote `json:"votes,omitempty"` // the telling ones
+	Rollout  string               `json:"rollout"`
+	Done     bool                 `json:"done,omitempty"`  // nothing more comes
+	Fault    string               `json:"fault,omitempty"` // why nobody can be asked
+	Count    adminapi.VoteCount   `json:"count"`
+	Canaries int                  `json:"canaries,omitempty"` // proxies that would serve it first
+	Votes    []adminapi.ProxyVote `json:"votes,omitempty"`    // the telling ones
 }
 
 // board posts this replica's note and hears the others' until ctx ends.
@@ -185,6 +190,10 @@ func (m *Manager) poll(ctx context.Context, ask question) error {
 	if err != nil {
 		return err
 	}
+	canaries := 0
+	if ask.Canary != "" {
+		canaries = len(Canaries(adminapi.RolloutSettings{Canary: ask.Canary}, ballots.Voters()))
+	}
 	var told time.Time
 	say := func(done bool, count adminapi.VoteCount, votes []adminapi.ProxyVote) {
 		telling := done || count.No > 0 || count.Waiting() == 0
@@ -192,7 +201,7 @@ func (m *Manager) poll(ctx context.Context, ask question) error {
 			return
 		}
 		told = time.Now()
-		now := said{Rollout: ask.Rollout, Done: done, Count: count, Votes: votes[:min(len(votes), maxTold)]}
+		now := said{Rollout: ask.Rollout, Done: done, Count: count, Canaries: canaries, Votes: votes[:min(len(votes), maxTold)]}
 		m.tell(func(n *note) { n.Said = &now })
 	}
 	e := newElection(ballots, time.Duration(ask.Within), m.cfg.Replica, func(count adminapi.VoteCount, votes []adminapi.ProxyVote) { say(false, count, votes) })
@@ -201,5 +210,8 @@ func (m *Manager) poll(ctx context.Context, ask question) error {
 	m.put(candidate.Hash, e.names())
 	count, votes := e.count()
 	say(true, count, votes)
+	if ask.Canary != "" && ctx.Err() == nil {
+		m.try(ctx, ask, ballots)
+	}
 	return nil
 }

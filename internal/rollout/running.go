@@ -122,9 +122,9 @@ func (d *desk) transact(r *running) outcome {
 		if sum.Voters > 0 || len(r.replicas) > 0 {
 			parties = append(parties, txn.Party{ID: partyFleet, Stage: 1})
 		}
-		if r.settings.Canary != "" && sum.Voters > 0 {
-			if r.trial, err = d.trial(r, ballots); err != nil {
-				return outcome{fault: err}
+		if r.settings.Canary != "" && (sum.Voters > 0 || len(r.replicas) > 0) {
+			if r.trial = d.trial(r, ballots); len(r.trial.proxies) == 0 && len(r.replicas) == 0 {
+				return outcome{fault: errors.New(noCanary(r, sum.Voters))}
 			}
 			parties = append(parties, txn.Party{ID: partyTrial, Stage: 2})
 			request.Timeout += time.Duration(r.settings.Bake)
@@ -257,7 +257,7 @@ func (m *Manager) participant(tx txn.Tx, p txn.Party) coordinator.Participant {
 		return &storeParty{m: m, of: r}
 	}
 	if p.ID == partyTrial {
-		return trialParty{r}
+		return trialParty{m, r}
 	}
 	return fleetParty{m, r}
 }

@@ -18,25 +18,23 @@ import (
 // proxies' load reports.
 const trialLook = time.Second
 
-// trial lets a part of this replica's proxies serve a candidate before all do.
+// trial lets a part of a replica's proxies serve a candidate before all do.
 type trial struct {
 	ballots Ballots
 	proxies []string
 	bake    time.Duration
-	wall    func() time.Time
 	tell    func(adminapi.CanaryCount)
+	over    func() // the other replicas' trials end; nil: there are none
 
 	mu    sync.Mutex
-	stop  func() // nil: it does not serve
-	words string // why it was refused
+	stop  func()   // nil: it does not serve
+	words string   // why it was refused
+	by    []string // the proxies that tried it, of all replicas
 }
 
 // trial picks the proxies that the settings ask for.
-func (d *desk) trial(r *running, b Ballots) (*trial, error) {
-	t := &trial{ballots: b, bake: time.Duration(r.settings.Bake), wall: d.m.cfg.Now, proxies: Canaries(r.settings, b.Voters())}
-	if len(t.proxies) == 0 {
-		return nil, fmt.Errorf("canary %s: none of the %d proxies that it reaches is one", r.settings.Canary, len(b.Voters()))
-	}
+func (d *desk) trial(r *running, b Ballots) *trial {
+	t := &trial{ballots: b, bake: time.Duration(r.settings.Bake), proxies: Canaries(r.settings, b.Voters())}
 	t.tell = func(c adminapi.CanaryCount) {
 		d.m.ledger.edit(r.id, func(it *adminapi.RolloutDetail) {
 			if it.Phase == adminapi.PhaseVoting {
@@ -46,7 +44,19 @@ func (d *desk) trial(r *running, b Ballots) (*trial, error) {
 			it.Canary = &c
 		})
 	}
-	return t, nil
+	t.over = func() {
+		d.m.tell(func(n *note) {
+			if n.Ask != nil && n.Ask.Rollout == r.id {
+				n.Ask = nil
+			}
+		})
+	}
+	return t
+}
+
+// noCanary is why nothing can be tried.
+func noCanary(r *running, voters int) string {
+	return fmt.Sprintf("canary %s: none of the %d proxies that it reaches is one", r.settings.Canary, voters)
 }
 
 // Canaries picks, of the proxies that a candidate reaches, those that serve it
@@ -90,21 +100,21 @@ func Worse(c adminapi.CanaryCount) bool {
 }
 
 // run serves the candidate for the bake time, and judges all the while.
-func (t *trial) run(ctx context.Context) coordinator.Answer {
+func (p trialParty) run(ctx context.Context) coordinator.Answer {
+	t := p.of.trial
 	before := t.ballots.Calls()
 	t.begin()
-	until := time.Now().Add(t.bake)
-	shown := t.wall().Add(t.bake).UTC()
+	until := time.Now().Add(t.bake).UTC()
 	look := time.NewTicker(trialLook)
 	defer look.Stop()
 	for {
-		c := t.count(before)
-		c.Until = &shown
+		c, names := p.everywhere(t.count(before))
+		c.Until = &until
 		t.tell(c)
 		summary := fmt.Sprintf("%d of %d calls of %d proxies failed, %d of %d of the others", c.Errors, c.Requests, c.Proxies, c.BaselineErrors, c.BaselineRequests)
 		switch {
 		case Worse(c):
-			return t.refuse("on trial " + summary)
+			return t.refuse("on trial "+summary, names)
 		case !time.Now().Before(until):
 			return coordinator.Answer{Vote: txn.Yes, Text: "on trial " + summary}
 		}
@@ -137,27 +147,27 @@ func (t *trial) count(before map[string]Calls) adminapi.CanaryCount {
 func (t *trial) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.stop == nil {
+	if t.stop == nil && len(t.proxies) > 0 {
 		t.stop = t.ballots.Serve(t.proxies)
 	}
 }
 
-func (t *trial) refuse(words string) coordinator.Answer {
+func (t *trial) refuse(words string, by []string) coordinator.Answer {
 	t.mu.Lock()
-	t.words = words
+	t.words, t.by = words, by
 	t.mu.Unlock()
 	t.end()
 	return coordinator.Answer{Vote: txn.No, Text: words}
 }
 
-// refusal is why the trial was refused; "" where it was not.
-func (t *trial) refusal() string {
+// refusal is why the trial was refused, and by whom; "" where it was not.
+func (t *trial) refusal() (words string, by []string) {
 	if t == nil {
-		return ""
+		return "", nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.words
+	return t.words, t.by
 }
 
 // end brings the proxies back to what serves everywhere.
@@ -171,16 +181,37 @@ func (t *trial) end() {
 		t.stop()
 		t.stop = nil
 	}
+	if t.over != nil {
+		t.over()
+		t.over = nil
+	}
 }
 
-// trialParty is the trial as a party: it votes when the fleet has.
-type trialParty struct{ of *running }
+// trialParty is the trial of all replicas as a party: it votes when the fleet has.
+type trialParty struct {
+	m  *Manager
+	of *running
+}
 
 func (p trialParty) Prepare(ctx context.Context, _ coordinator.Branch) coordinator.Answer {
 	if p.of == nil || p.of.trial == nil {
 		return coordinator.Answer{Vote: txn.Abstain, Text: "nobody is here to try it"}
 	}
-	return p.of.trial.run(ctx)
+	sum, _ := p.of.tally.sum()
+	switch {
+	case sum.Voters == 0:
+		return coordinator.Answer{Vote: txn.Yes, Text: "nobody is there to try it"}
+	case p.canaries() == 0:
+		return coordinator.Answer{Vote: txn.Abstain, Text: noCanary(p.of, sum.Voters)}
+	}
+	p.m.tell(func(n *note) {
+		if n.Ask != nil && n.Ask.Rollout == p.of.id {
+			ask := *n.Ask
+			ask.Trial = true
+			n.Ask = &ask
+		}
+	})
+	return p.run(ctx)
 }
 
 // Commit lets the proxies on trial be: they go over when all are sent the same.

@@ -99,6 +99,79 @@ func TestALabelThatNobodyHasIsWaitedFor(t *testing.T) {
 	})
 }
 
+// TestEveryReplicaTriesIt: each serves it to its share; the errors of all together
+// end it everywhere, and without them all go over.
+func TestEveryReplicaTriesIt(t *testing.T) {
+	for _, bad := range []bool{true, false} {
+		replicas(t, 3, func(all []*world) {
+			propose(all, doc("a", 1))
+			minute := adminapi.Duration(time.Minute)
+			if _, err := all[1].m.Start(all[1].t.Context(), adminapi.StartRequest{Options: adminapi.RolloutOptions{Canary: new("30%"), Bake: &minute}}); err != nil {
+				all[1].t.Fatal(err)
+			}
+			propose(all, doc("a", 2))
+			errors := uint64(1)
+			if bad { // 3 of each are too few to tell, 9 are not
+				errors = 3
+			}
+			for _, w := range all {
+				w.expect("a@1=1", adminapi.Pending, adminapi.PhaseCanary)
+				w.fleet.set(func(f *fleet) {
+					if len(f.trying) != 1 || f.tried != "a@2=2" {
+						w.t.Errorf("%v serve %s", f.trying, f.tried)
+						return
+					}
+					f.calls = map[string]rollout.Calls{"another": {Requests: 10}, f.trying[0]: {Requests: 10, Errors: errors}}
+				})
+			}
+			all[0].settle(4 * time.Second)
+			if r := all[0].newest(); bad {
+				if r.State != adminapi.RolledBack || !strings.Contains(r.Reason, "on trial 9 of 30 calls of 3 proxies failed") || len(all[0].all().Pinned[0].Proxies) != 3 {
+					all[0].t.Errorf("%+v", r)
+				}
+			} else if r.Canary == nil || r.Canary.Proxies != 3 || r.Canary.Errors != 3 || r.Canary.BaselineRequests != 30 {
+				all[0].t.Errorf("%+v", r.Canary)
+			}
+			all[0].settle(2 * time.Minute)
+			for _, w := range all {
+				if w.fleet.trying != nil {
+					w.t.Errorf("%v are still on trial", w.fleet.trying)
+				}
+				if want := map[bool]string{true: "a@1=1", false: "a@2=2"}[bad]; w.inForce() != want {
+					w.t.Errorf("serves %s, want %s", w.inForce(), want)
+				}
+			}
+		})
+	}
+}
+
+// TestACanaryElsewhere: none of the leader's proxies has the label, and one of
+// another replica; when the leader dies nobody is left on trial.
+func TestACanaryElsewhere(t *testing.T) {
+	replicas(t, 2, func(all []*world) {
+		propose(all, doc("a", 1))
+		minute := adminapi.Duration(time.Minute)
+		options := adminapi.RolloutOptions{Canary: new("ring=first"), Bake: &minute}
+		if _, err := all[0].m.Start(all[0].t.Context(), adminapi.StartRequest{Options: options}); err != nil {
+			all[0].t.Fatal(err)
+		}
+		all[1].fleet.set(func(f *fleet) {
+			f.voters[2].Label = func(key string) string { return map[string]string{"ring": "first"}[key] }
+		})
+		propose(all, doc("a", 2))
+		all[0].expect("a@1=1", adminapi.Pending, adminapi.PhaseCanary)
+		if all[0].fleet.trying != nil || !slices.Equal(all[1].fleet.trying, []string{"b-envoy-2"}) {
+			all[0].t.Errorf("on trial are %v and %v", all[0].fleet.trying, all[1].fleet.trying)
+		}
+		all[0].stop()
+		all[0].stop = nil
+		all[1].settle(time.Second)
+		if all[1].fleet.trying != nil {
+			all[0].t.Errorf("the leader is gone, and %v are on trial", all[1].fleet.trying)
+		}
+	})
+}
+
 func TestCanaries(t *testing.T) {
 	var voters []rollout.Voter
 	for i := range 10 {

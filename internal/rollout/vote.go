@@ -31,7 +31,10 @@ func (p fleetParty) Prepare(ctx context.Context, _ coordinator.Branch) coordinat
 	}
 	if len(p.of.replicas) > 0 {
 		p.m.tell(func(n *note) {
-			n.Ask = &question{Rollout: p.of.id, Base: p.of.base.Hash, Hash: p.of.candidate.Hash, Within: adminapi.Duration(p.m.cfg.VoteTimeout)}
+			n.Ask = &question{
+				Rollout: p.of.id, Base: p.of.base.Hash, Hash: p.of.candidate.Hash, Within: adminapi.Duration(p.m.cfg.VoteTimeout),
+				Canary: p.of.settings.Canary, Bake: p.of.settings.Bake,
+			}
 		})
 	}
 	ctx, stop := context.WithCancel(ctx)

@@ -77,7 +77,7 @@ func (d *desk) pushing(w *watched) {
 	own := d.m.look(&w.following)
 	up := d.m.all(own)
 	passed := time.Since(w.since)
-	if own.Published || passed > pushAtMost {
+	if up.Published || passed > pushAtMost {
 		w.trial.end()
 	}
 	w.next = time.Now().Add(w.again())

@@ -19,11 +19,17 @@ import (
 // inKV writes a policy document under its key.
 func inKV(t *testing.T, consul *lab.Consul, name, text string) {
 	t.Helper()
+	inKVAs(t, consul, "ResiliencePolicy", name, text)
+}
+
+// inKVAs is inKV for another kind.
+func inKVAs(t *testing.T, consul *lab.Consul, kind, name, text string) {
+	t.Helper()
 	var doc map[string]any
 	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
 		t.Fatal(err)
 	}
-	consul.Must(http.MethodPut, "/v1/kv/mesh/policies/ResiliencePolicy/default/"+name, doc)
+	consul.Must(http.MethodPut, "/v1/kv/mesh/policies/"+kind+"/default/"+name, doc)
 }
 
 // TestPoliciesFromConsul: documents in Consul's key-value store change a real

@@ -96,3 +96,66 @@ func TestACanary(t *testing.T) {
 		t.Errorf("calls failed on %d Envoys", touched)
 	}
 }
+
+// TestACanaryOfTwoReplicas: one Envoy of each server serves a change first. The
+// failures of both end it on both; a good one then reaches all.
+func TestACanaryOfTwoReplicas(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	consul := l.UseConsul(l.DataFolder()...)
+	l.Service("orders", 1)
+	l.Service("stock", 1)
+	l.Service("broken", 1)[0].Fail("status=503")
+	flags := []string{"--policy-source", "consul", "--policy-dir", "", "--canary", "20%", "--bake", "5s"}
+	l.StartServer(flags...)
+	inKV(t, consul, "stock", policyYAML("stock", "\n  timeouts: {request: 9s}"))
+	becomes(t, l, "the first revision is there", func(r adminapi.Rollout) bool { return r.State == adminapi.Committed })
+	near := l.Sidecars("near", 2)
+	second := l.StartServer(append(flags, "--state-dir", t.TempDir())...)
+	far := l.Sidecars("far", 2)
+	all := []*lab.Sidecar{near[0], near[1], far[0], far[1]}
+	for _, s := range all {
+		s.WaitStatus("http://orders/", http.StatusOK, 10*time.Second)
+		s.Load(10, http.MethodGet, "http://orders/")
+	}
+	serving := func(of []*lab.Sidecar, name string) (n int) {
+		for _, s := range of {
+			if strings.HasPrefix(s.Get("http://orders/").Instance, name) {
+				n++
+			}
+		}
+		return n
+	}
+	l.Server = second // whichever leads, it knows
+	inKVAs(t, consul, "TrafficRoute", "orders", fmt.Sprintf(toBroken, "stock"))
+	lab.Until(t, 15*time.Second, "one Envoy of each serves it", func() error {
+		if a, b := serving(near, "stock"), serving(far, "stock"); a != 1 || b != 1 {
+			return fmt.Errorf("%d and %d do", a, b)
+		}
+		return nil
+	})
+	good := becomes(t, l, "it is committed", func(r adminapi.Rollout) bool { return r.State == adminapi.Committed && r.Canary != nil })
+	if good.Canary.Proxies != 2 {
+		t.Errorf("%+v", good.Canary)
+	}
+	lab.Until(t, 10*time.Second, "all serve it", func() error {
+		if n := serving(all, "stock"); n != 4 {
+			return fmt.Errorf("%d do", n)
+		}
+		return nil
+	})
+
+	l.MustMeshctl("rollout", "start", "--bake", "60s")
+	inKVAs(t, consul, "TrafficRoute", "orders", fmt.Sprintf(toBroken, "broken"))
+	bad := becomes(t, l, "it is rolled back", func(r adminapi.Rollout) bool { return r.State == adminapi.RolledBack })
+	t.Logf("%s, after %s of 60s", bad.Reason, bad.Decided.Sub(bad.Started).Round(time.Millisecond))
+	if !strings.Contains(bad.Reason, "on trial") || len(bad.Blamed) != 1 || bad.Canary == nil || bad.Canary.Proxies != 2 {
+		t.Errorf("%+v, canary %+v", bad, bad.Canary)
+	}
+	lab.Until(t, 5*time.Second, "all serve what is in force", func() error {
+		if n := serving(all, "stock"); n != 4 {
+			return fmt.Errorf("%d do", n)
+		}
+		return nil
+	})
+}
