@@ -14,7 +14,7 @@ func (a *api) checkSubscriptions(ctx context.Context) (out []adminapi.Check) {
 	if a.Subscriptions == nil {
 		return nil
 	}
-	all, pauses := a.Subscriptions.Status(ctx), a.Subscriptions.Paused()
+	all, pauses := a.subscribed(ctx), a.Subscriptions.Paused()
 	var stopped, given, missed, paused []string
 	for _, s := range all {
 		if s.State == dispatch.Interrupted || s.State == dispatch.Conflicting {

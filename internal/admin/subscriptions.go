@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"meshlite.dev/internal/admin/adminapi"
 	"meshlite.dev/internal/events/dispatch"
@@ -48,12 +49,22 @@ func (a *api) subscribing(next http.Handler) http.Handler {
 	})
 }
 
+// countTimeout is how long a page waits for queues to be counted: a broker may hang.
+const countTimeout = 3 * time.Second
+
+// subscribed returns those in force, without the depths that take too long.
+func (a *api) subscribed(ctx context.Context) []dispatch.Status {
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
+	defer cancel()
+	return a.Subscriptions.Status(ctx)
+}
+
 func (a *api) subscriptions(r *http.Request) (any, error) {
 	if _, err := query(r); err != nil {
 		return nil, err
 	}
 	out, paused := adminapi.Subscriptions{Items: []adminapi.Subscription{}}, a.Subscriptions.Paused()
-	for _, s := range a.Subscriptions.Status(r.Context()) {
+	for _, s := range a.subscribed(r.Context()) {
 		out.Items = append(out.Items, subscriptionRow(s, paused))
 	}
 	return out, nil
@@ -69,7 +80,7 @@ func (a *api) subscription(r *http.Request) (any, error) {
 // subscriptionOf is the one that the path names.
 func (a *api) subscriptionOf(r *http.Request) (adminapi.Subscription, error) {
 	key := r.PathValue("namespace") + "/" + r.PathValue("name")
-	for _, s := range a.Subscriptions.Status(r.Context()) {
+	for _, s := range a.subscribed(r.Context()) {
 		if s.Key() == key {
 			return subscriptionRow(s, a.Subscriptions.Paused()), nil
 		}

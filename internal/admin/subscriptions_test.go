@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"meshlite.dev/internal/admin"
@@ -234,6 +235,28 @@ func TestDoctorTellsOfSubscriptions(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", name, c, want)
 		}
 	}
+}
+
+// hanging is a broker that does not answer.
+type hanging struct{ *subscriptions }
+
+func (h hanging) Status(ctx context.Context) []dispatch.Status {
+	<-ctx.Done()
+	return h.subscriptions.Status(ctx)
+}
+
+func TestAPageDoesNotWaitForABrokerThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t)
+		cfg.Subscriptions = hanging{newSubscriptions()}
+		h := admin.New(cfg)
+		for _, path := range []string{"/v1/events/subscriptions", "/v1/events/subscriptions/shop/mail", "/v1/doctor"} {
+			begin := time.Now()
+			if w := ask(h, http.MethodGet, path, ""); w.Code != http.StatusOK || time.Since(begin) > 5*time.Second {
+				t.Errorf("%s: %d after %s", path, w.Code, time.Since(begin))
+			}
+		}
+	})
 }
 
 func TestASearchSaysHowFarItLooked(t *testing.T) {
