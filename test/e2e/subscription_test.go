@@ -402,6 +402,18 @@ func TestDispatchersShareAQueue(t *testing.T) {
 	client := l.Sidecar("client") // of the second
 	untilTaken(t, client)
 	untilSubscribed(t, client, p)
+	inState := func(state string) {
+		t.Helper()
+		for _, s := range []*lab.Server{first, second} {
+			lab.Until(t, 10*time.Second, "both are "+state, func() error {
+				if got := subscriptionOf(t, s); got.State != state {
+					return fmt.Errorf("%s %s", got.State, got.Problem)
+				}
+				return nil
+			})
+		}
+	}
+	inState(dispatch.Delivering)
 	p.set(func(w http.ResponseWriter, _ *http.Request, _ string) {
 		<-time.After(5 * time.Millisecond) // the work of a handler
 		w.WriteHeader(http.StatusNoContent)
@@ -447,14 +459,7 @@ func TestDispatchersShareAQueue(t *testing.T) {
 	if out := l.Meshctl("events", "subscription", "pause", "projector", "--reason", "it does harm"); out.Code != 0 {
 		t.Fatalf("pause: exit %d\n%s", out.Code, out.Stderr)
 	}
-	for _, s := range []*lab.Server{first, second} {
-		lab.Until(t, 10*time.Second, "both have paused", func() error {
-			if got := subscriptionOf(t, s); got.State != dispatch.Paused {
-				return fmt.Errorf("%s %s", got.State, got.Problem)
-			}
-			return nil
-		})
-	}
+	inState(dispatch.Paused)
 	post(n, n+50)
 	<-time.After(2 * time.Second) // they would have come
 	if p.calls(fmt.Sprint("shared-", n)) > 0 {

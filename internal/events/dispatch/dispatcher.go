@@ -212,7 +212,7 @@ func (d *Dispatcher) statuses(of func(*worker) Status) []Status {
 		case clashes[s.Key()] != "":
 			out = append(out, Status{Subscription: s, State: Conflicting, Problem: clashes[s.Key()]})
 		default:
-			out = append(out, Status{Subscription: s, State: Interrupted, Problem: "it begins"})
+			out = append(out, Status{Subscription: s, State: Interrupted, Problem: begins})
 		}
 	}
 	slices.SortFunc(out, func(a, b Status) int { return cmp.Compare(a.Key(), b.Key()) })

@@ -15,6 +15,9 @@ const (
 	Conflicting = "Conflicting" // another subscription has its queue; nothing is delivered
 )
 
+// begins is the problem of one whose queue is not open yet.
+const begins = "it begins"
+
 // Status is how a subscription is doing on this replica; Depth is the queue's.
 type Status struct {
 	Subscription
@@ -106,6 +109,9 @@ func (w *worker) state() (Status, Queue) {
 	w.mu.Unlock()
 	s.InFlight, s.Delivered, s.Retried = int(w.inFlight.Load()), w.delivered.Load(), w.retried.Load()
 	s.Given, s.Skipped = w.dead.Load(), w.skipped.Load()
+	if q == nil && s.Problem == "" {
+		s.Problem = begins
+	}
 	switch {
 	case s.Problem != "":
 		s.State = Interrupted

@@ -27,6 +27,28 @@ func (b *Backend) count(ctx context.Context, queue string) (n, consumers int, th
 	return n, consumers, true, nil
 }
 
+// counts does so for many queues, over one channel as long as they are there.
+func (b *Backend) counts(ctx context.Context, queues []string) (map[string]int, error) {
+	out := map[string]int{}
+	for len(queues) > 0 {
+		err := b.take.each(ctx, func(c line) error {
+			for len(queues) > 0 {
+				found, err := c.QueueDeclarePassive(queues[0], true, false, false, false, nil)
+				out[queues[0]] = found.Messages
+				queues = queues[1:]
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil && !missing(err) {
+			return nil, fmt.Errorf("count the broker's queues: %w", err)
+		}
+	}
+	return out, nil
+}
+
 // missing reports whether the broker has no such queue.
 func missing(err error) bool {
 	var e *amqp091.Error
@@ -40,21 +62,17 @@ func (q *queue) Depth(ctx context.Context) (dispatch.Depth, error) {
 	if err != nil {
 		return dispatch.Depth{}, err
 	}
-	n, _, _, err := q.count(ctx, q.s.Queue)
+	names := []string{q.s.DeadLetter, q.s.Queue}
 	for _, wait := range waits {
-		if err != nil {
-			return dispatch.Depth{}, err
-		}
-		var more int
-		more, _, _, err = q.count(ctx, delayQueue(q.s.Queue, wait))
-		n += more
+		names = append(names, delayQueue(q.s.Queue, wait))
 	}
+	counts, err := q.counts(ctx, names)
 	if err != nil {
 		return dispatch.Depth{}, err
 	}
-	dead, _, _, err := q.count(ctx, q.s.DeadLetter)
-	if err != nil {
-		return dispatch.Depth{}, err
+	n, dead := 0, counts[q.s.DeadLetter]
+	for _, name := range names[1:] {
+		n += counts[name]
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
