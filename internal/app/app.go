@@ -25,7 +25,7 @@ func Run(ctx context.Context, cfg Config, opts ...Option) error {
 		return err
 	}
 	defer lis.close()
-	own, err := openDurable(cfg)
+	own, err := openDurable(ctx, cfg)
 	if err != nil {
 		return err
 	}

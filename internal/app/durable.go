@@ -28,7 +28,7 @@ type durable struct {
 }
 
 // openDurable opens the files, for this process alone.
-func openDurable(cfg Config) (*durable, error) {
+func openDurable(ctx context.Context, cfg Config) (*durable, error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make --state-dir: %w", err)
 	}
@@ -36,7 +36,7 @@ func openDurable(cfg Config) (*durable, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open --state-dir: %w", err)
 	}
-	instance, err := instanceOf(context.Background(), state)
+	instance, err := instanceOf(ctx, state)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open --state-dir: %w", err), state.Close())
 	}

@@ -66,7 +66,7 @@ func (m *Manager) reign(ctx context.Context, j journal.Journal) {
 	go func() { ended <- coord.Run(ctx) }()
 	m.leads.Store(d)
 	m.tell(func(n *note) { n.Leads, n.Said = true, nil })
-	err = d.run(ended)
+	err = d.run(ended) //nolint:contextcheck // d.ctx is ctx
 	m.leads.Store(nil)
 	close(d.over)
 	m.tell(func(n *note) { n.Leads, n.Ask = false, nil })

@@ -70,8 +70,7 @@ func (m *Manager) trying(rollout string) bool {
 // everywhere adds what the other replicas tell of a trial to what this one counts.
 func (p trialParty) everywhere(own adminapi.CanaryCount) (sum adminapi.CanaryCount, names []string) {
 	sum, names = own, p.of.trial.proxies
-	followers, _ := p.m.followers()
-	for _, n := range followers {
+	for _, n := range p.m.followers() {
 		if n.Tried == nil || n.Tried.Rollout != p.of.id {
 			continue
 		}
@@ -87,7 +86,7 @@ func (p trialParty) everywhere(own adminapi.CanaryCount) (sum adminapi.CanaryCou
 // canaries counts the proxies of all replicas that are to try it.
 func (p trialParty) canaries() int {
 	n := len(p.of.trial.proxies)
-	followers, _ := p.m.followers()
+	followers := p.m.followers()
 	for _, name := range p.of.replicas {
 		if s := followers[name].Said; s != nil && s.Rollout == p.of.id {
 			n += s.Canaries

@@ -68,8 +68,7 @@ func (f *following) again() time.Duration {
 // none is missing, at the time when the last of them was.
 func (m *Manager) all(own pushed) pushed {
 	sum := own
-	followers, _ := m.followers()
-	for _, n := range followers {
+	for _, n := range m.followers() {
 		p := n.Pushed
 		if p == nil || p.Hash != own.Hash {
 			sum.Published, sum.Whole = false, time.Time{}

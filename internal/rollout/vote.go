@@ -109,19 +109,18 @@ func (fleetParty) Rollback(context.Context, coordinator.Branch) error { return n
 // followers are the other replicas, as a leader sees them. One that says that it
 // leads is not among them: it is dead, or cut off, or its note would say otherwise,
 // and the board forgets it later than the lock.
-func (m *Manager) followers() (map[string]note, <-chan struct{}) {
-	peers, heard := m.others()
+func (m *Manager) followers() map[string]note {
+	peers, _ := m.others()
 	out := make(map[string]note, len(peers))
 	for name, n := range peers {
 		if !n.Leads {
 			out[name] = n
 		}
 	}
-	return out, heard
+	return out
 }
 
 // replicas are the names of those on the board.
 func (m *Manager) replicas() []string {
-	followers, _ := m.followers()
-	return slices.Sorted(maps.Keys(followers))
+	return slices.Sorted(maps.Keys(m.followers()))
 }

@@ -86,6 +86,13 @@ func TestAKubernetesThatIsAwayTakesNothingAway(t *testing.T) {
 	for _, s := range []*lab.Server{first, second} {
 		lab.Until(t, 10*time.Second, "both serve what is in force", func() error { return serves(s, before) })
 	}
+	l.Server = second
+	asked := time.Now()
+	if out := l.MustMeshctl("rollout", "start", "--quorum", "90%"); !strings.Contains(out, "quorum 90%") {
+		t.Errorf("the replica that does not lead says %s", out)
+	}
+	t.Logf("it had the leader keep that in %s", time.Since(asked).Round(time.Millisecond))
+	l.Server = first
 	lab.Until(t, 10*time.Second, "the revision is on disk", func() error { return copied(first, "200ms") })
 	lastKnownGood(t, l, "orders-1")
 

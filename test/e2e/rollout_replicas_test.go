@@ -69,6 +69,9 @@ func TestReplicasRollOutTogether(t *testing.T) {
 	leader.Kill()
 	near[1].Signal(syscall.SIGCONT)
 	start := time.Now()
+	l.Server = second
+	l.MustMeshctl("rollout", "start", "--quorum", "1%") // waits until somebody leads
+	t.Logf("a command was answered %s after the leader's death", time.Since(start).Round(100*time.Millisecond))
 	lab.Until(t, 60*time.Second, "the other server ends it", func() error { return runAll(t, far, "7s") })
 	t.Logf("after the leader's death the change was in force in %s", time.Since(start).Round(100*time.Millisecond))
 	l.Server = second
