@@ -46,10 +46,11 @@ func TestReplicasRollOutTogether(t *testing.T) {
 	for _, s := range []*lab.Server{leader, second} {
 		lab.Until(t, 5*time.Second, "each replica counts them all", func() error {
 			var list adminapi.Rollouts
-			if err := s.Try("/v1/rollouts", &list); err != nil || list.Proxies.Connected != 4 || list.Proxies.Running != 4 {
-				return fmt.Errorf("%+v, %v", list.Proxies, err)
+			err := s.Try("/v1/rollouts", &list)
+			if err == nil && (list.Proxies.Connected != 4 || list.Proxies.Running != 4) {
+				err = fmt.Errorf("%+v", list.Proxies)
 			}
-			return nil
+			return err
 		})
 	}
 	steerFrom(t, l, second, all)
