@@ -169,6 +169,9 @@ func TestEnvoysComeAndGoInRollouts(t *testing.T) {
 		t.Fatalf("%s", out.Stderr)
 	}
 	restless[0].Start()
+	for _, s := range restless {
+		s.WaitReady(20 * time.Second) // its admin page is there to be read
+	}
 	lab.Until(t, 30*time.Second, "all run the last", func() error { return runAll(t, all, "30s") })
 	for _, r := range rollouts(t, l).Items {
 		if r.State == adminapi.Pending || r.State == adminapi.Heuristic {
