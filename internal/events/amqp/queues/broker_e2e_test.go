@@ -633,7 +633,11 @@ func TestABrokerThatRestartsEndsTheQueue(t *testing.T) {
 			t.Errorf("came %v", seen)
 		}
 	}
-	if list, total, err := b.Dead(t.Context(), s, 10); err != nil || total != 1 || list[0].ID != "restart-0001" || len(m.Told()) != 1 {
-		t.Errorf("dead letters %+v, %v", list, err)
-	}
+	lab.Until(t, soon, "the dead letter is there", func() error { // once its queue has a leader again
+		list, total, err := b.Dead(t.Context(), s, 10)
+		if err != nil || total != 1 || len(list) != 1 || list[0].ID != "restart-0001" || len(m.Told()) != 1 {
+			return fmt.Errorf("dead letters %+v of %d, %v", list, total, err)
+		}
+		return nil
+	})
 }

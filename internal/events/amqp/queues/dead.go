@@ -38,7 +38,7 @@ func (b *Backend) walk(ctx context.Context, queue string, most int, do func(amqp
 	}
 	defer done()
 	gone := 0
-	err = b.take.each(ctx, func(c line) error {
+	err = b.look.each(ctx, func(c line) error {
 		q, err := c.QueueDeclarePassive(queue, true, false, false, false, nil)
 		if err != nil {
 			return err
@@ -177,7 +177,7 @@ func (r *requeuing) finish(ctx context.Context) error {
 // Purge implements dispatch.DeadLetters.
 func (b *Backend) Purge(ctx context.Context, s dispatch.Subscription, ids []string) (n int, err error) {
 	if ids == nil {
-		err := b.take.each(ctx, func(c line) (err error) {
+		err := b.look.each(ctx, func(c line) (err error) {
 			n, err = c.QueuePurge(s.DeadLetter, false)
 			return err
 		})

@@ -13,7 +13,7 @@ import (
 // count returns how many messages are ready in a queue, those that somebody has
 // and did not acknowledge not among them, and by how many it is consumed.
 func (b *Backend) count(ctx context.Context, queue string) (n, consumers int, there bool, err error) {
-	err = b.take.each(ctx, func(c line) error {
+	err = b.look.each(ctx, func(c line) error {
 		found, err := c.QueueDeclarePassive(queue, true, false, false, false, nil)
 		n, consumers = found.Messages, found.Consumers
 		return err
@@ -31,11 +31,14 @@ func (b *Backend) count(ctx context.Context, queue string) (n, consumers int, th
 func (b *Backend) counts(ctx context.Context, queues []string) (map[string]int, error) {
 	out := map[string]int{}
 	for len(queues) > 0 {
-		err := b.take.each(ctx, func(c line) error {
+		err := b.look.each(ctx, func(c line) error {
 			for len(queues) > 0 {
 				found, err := c.QueueDeclarePassive(queues[0], true, false, false, false, nil)
 				out[queues[0]] = found.Messages
 				queues = queues[1:]
+				if err == nil {
+					err = ctx.Err()
+				}
 				if err != nil {
 					return err
 				}

@@ -67,10 +67,10 @@ func (b *Backend) mayHave(s dispatch.Subscription) []time.Duration {
 	return slices.Compact(all)
 }
 
-// look finds the delay queues that an earlier run, or another replica, has made:
+// find finds the delay queues that an earlier run, or another replica, has made:
 // all that are planned, or none, so the last one tells. The broker notes a question
 // for one that is not there as an error.
-func (b *Backend) look(ctx context.Context, s dispatch.Subscription, l *ladder) (whole bool, err error) {
+func (b *Backend) find(ctx context.Context, s dispatch.Subscription, l *ladder) (whole bool, err error) {
 	looked, whole := l.state(false, false)
 	plan := planned(s)
 	if looked || whole || len(plan) == 0 {
@@ -92,7 +92,7 @@ func (b *Backend) waits(ctx context.Context, s dispatch.Subscription) ([]time.Du
 	l := b.ladder(s.Queue)
 	l.one.Lock()
 	defer l.one.Unlock()
-	if _, err := b.look(ctx, s, l); err != nil {
+	if _, err := b.find(ctx, s, l); err != nil {
 		return nil, err
 	}
 	return l.waits(), nil
@@ -107,7 +107,7 @@ func (b *Backend) prepare(ctx context.Context, s dispatch.Subscription) error {
 	}
 	l.one.Lock()
 	defer l.one.Unlock()
-	if whole, err := b.look(ctx, s, l); whole || err != nil {
+	if whole, err := b.find(ctx, s, l); whole || err != nil {
 		return err
 	}
 	for _, wait := range planned(s) {

@@ -27,14 +27,16 @@ type Memory interface {
 var _ dispatch.Backend = (*Backend)(nil)
 
 // Backend keeps queues on a broker. Make one with New, end it with Close. It holds
-// two connections once there are queues: a broker that is short of memory takes
-// nothing from a connection that publishes, acknowledgements neither.
+// three connections at most: a broker that is short of memory takes nothing from one
+// that publishes, acknowledgements neither, and one over which somebody looks is
+// ended where the broker lets him wait.
 type Backend struct {
 	keep Memory
 	tell func([]events.Event) error
 	log  *slog.Logger
 	take *link // consumes, acknowledges, declares
 	put  *link // publishes
+	look *link // counts, goes through dead letters
 
 	// turn holds one token: who looks through dead letters has them all.
 	turn chan struct{}
@@ -58,11 +60,13 @@ func New(broker *amqp.Broker, keep Memory, tell func([]events.Event) error, log 
 	b.put = newLink(func(ctx context.Context) (*amqp091.Connection, error) {
 		return broker.Connect(ctx, "(retries and dead letters)")
 	})
+	b.look = newLink(func(ctx context.Context) (*amqp091.Connection, error) { return broker.Connect(ctx, "(counts)") })
 	return b
 }
 
 // Close ends the connections, and with them all queues that are open.
 func (b *Backend) Close() {
+	b.look.close()
 	b.put.close()
 	b.take.close()
 }
