@@ -115,7 +115,7 @@ func (b *Backend) Requeue(ctx context.Context, s dispatch.Subscription, ids []st
 	if err != nil {
 		return 0, err
 	}
-	defer p.end()
+	defer p.end() //nolint:contextcheck // a channel is closed, whatever became of ctx
 	r := &requeuing{publisher: p, queue: s.Queue}
 	_, err = b.walk(ctx, s.DeadLetter, all, func(m amqp091.Delivery) error {
 		if !wanted(ids, m) {

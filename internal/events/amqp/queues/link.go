@@ -169,6 +169,6 @@ func (l *link) each(ctx context.Context, do func(line) error) error {
 	if err != nil {
 		return err
 	}
-	defer c.end()
+	defer c.end() //nolint:contextcheck // a channel is closed, whatever became of ctx
 	return within(ctx, c.conn, func() error { return do(c) })
 }

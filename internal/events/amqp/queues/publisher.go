@@ -47,7 +47,7 @@ func (l *link) publisher(ctx context.Context) (*publisher, error) {
 	}
 	p := &publisher{line: c, link: l, slots: make(chan struct{}, window), back: c.NotifyReturn(make(chan amqp091.Return, window))}
 	if err := within(ctx, c.conn, func() error { return c.Confirm(false) }); err != nil {
-		c.end()
+		c.end() //nolint:contextcheck // a channel is closed, whatever became of ctx
 		return nil, fmt.Errorf("have the broker confirm what is published: %w", err)
 	}
 	return p, nil
