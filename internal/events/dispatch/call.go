@@ -25,10 +25,12 @@ const (
 )
 
 const (
-	replyOf  = 64 << 10         // bytes of an answer that are read
-	wordsOf  = 200              // bytes of it that are kept as its words
-	maxAfter = 10 * time.Minute // of a Retry-After
+	replyOf = 64 << 10 // bytes of an answer that are read
+	wordsOf = 200      // bytes of it that are kept as its words
 )
+
+// MaxRetryAfter bounds what a handler's Retry-After asks for.
+const MaxRetryAfter = 10 * time.Minute
 
 // outcome is what a call came to.
 type outcome int
@@ -103,14 +105,14 @@ func words(body []byte) string {
 	return strings.ToValidUTF8(strings.TrimSpace(string(body[:min(len(body), wordsOf)])), "")
 }
 
-// retryAfter reads seconds, or a date, up to maxAfter.
+// retryAfter reads seconds, or a date, up to MaxRetryAfter.
 func retryAfter(h http.Header) time.Duration {
 	text := h.Get("Retry-After")
 	if s, err := strconv.Atoi(text); err == nil {
-		return time.Duration(min(max(s, 0), int(maxAfter/time.Second))) * time.Second
+		return time.Duration(min(max(s, 0), int(MaxRetryAfter/time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(text); err == nil {
-		return min(max(time.Until(at), 0), maxAfter)
+		return min(max(time.Until(at), 0), MaxRetryAfter)
 	}
 	return 0
 }

@@ -184,7 +184,7 @@ func (q *queue) retried(turn bool) (d *dispatch.Delivery, due time.Time, err err
 			if q.isTrying(key) {
 				continue
 			}
-			if due = time.Unix(0, int64(number(key[:8]))); due.After(now) || !turn {
+			if due = q.due(key, now); due.After(now) || !turn {
 				return nil
 			}
 			if len(value) < attemptSize {
@@ -203,6 +203,16 @@ func (q *queue) retried(turn bool) (d *dispatch.Delivery, due time.Time, err err
 		return nil
 	})
 	return d, due, err
+}
+
+// due is when a key says; now, where that is further off than any pause: the clock
+// was put back since.
+func (q *queue) due(key []byte, now time.Time) time.Time {
+	due := time.Unix(0, int64(number(key[:8])))
+	if due.Sub(now) > max(q.Max, dispatch.MaxRetryAfter) {
+		return now
+	}
+	return due
 }
 
 func (q *queue) isTrying(key []byte) bool {

@@ -277,3 +277,22 @@ func TestMemoryOutlivesARestart(t *testing.T) {
 		t.Errorf("%v, %v", all, err)
 	}
 }
+
+// A clock that is put back holds nothing up for longer than a pause may last.
+func TestAClockThatIsPutBack(t *testing.T) {
+	p := newPlace(t, outbox.DefaultLimits())
+	q := p.queue(orders())
+	p.publish("order.created", "a")
+	p.must(p.next(q).Settle.Retry(t.Context(), dispatch.MaxRetryAfter-time.Minute))
+	p.none(q)
+	p.publish("order.created", "b")
+	p.must(p.next(q).Settle.Done(t.Context()))
+	other := orders()
+	other.Queue = "put-back"
+	q = p.queue(other)
+	p.publish("order.created", "c")
+	p.must(p.next(q).Settle.Retry(t.Context(), dispatch.MaxRetryAfter+time.Hour)) // an hour before, as it were
+	if d := p.next(q); d.Event.ID != "c" || d.Attempt != 2 {
+		t.Errorf("%s came, attempt %d", d.Event.ID, d.Attempt)
+	}
+}
