@@ -328,7 +328,11 @@ func TestTenThousandEvents(t *testing.T) {
 		if p.most > 8 {
 			t.Errorf("%d at a time", p.most)
 		}
-		if grown := (peak - before) >> 20; grown > 64 {
+		limit := 64
+		if lab.Race {
+			limit *= 4 // the detector keeps its own account of memory
+		}
+		if grown := (peak - before) >> 20; grown > limit {
 			t.Errorf("the server grew by %d MiB", grown)
 		}
 	})
@@ -418,14 +422,21 @@ func TestDispatchersShareAQueue(t *testing.T) {
 		<-time.After(5 * time.Millisecond) // the work of a handler
 		w.WriteHeader(http.StatusNoContent)
 	})
+	// The second takes what is posted: what the first took waits on its own disk while
+	// it is dead.
 	post := func(from, to int) {
 		t.Helper()
 		var all []string
 		for i := from; i < to; i++ {
 			all = append(all, fmt.Sprintf(`{"specversion":"1.0","type":"order.created","id":"shared-%d","source":"/shop"}`, i))
 		}
-		if status, answer, err := publish(client, "["+strings.Join(all, ",")+"]"); err != nil || status != http.StatusAccepted {
-			t.Fatal(status, answer, err)
+		resp, err := http.Post("http://"+second.Admin+"/v1/events", "application/json", strings.NewReader("["+strings.Join(all, ",")+"]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if answer, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%d %s %v", resp.StatusCode, answer, err)
 		}
 	}
 	all := func(to int) func() error {
