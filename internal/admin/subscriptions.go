@@ -45,7 +45,7 @@ func (a *api) subscribing(next http.Handler) http.Handler {
 		return next
 	}
 	return reply(func(*http.Request) (any, error) {
-		return nil, fail(http.StatusNotImplemented, "start xds-server with --roles xds,admin,events", "this server delivers no events to subscriptions")
+		return nil, fail(http.StatusNotImplemented, "start xds-server with --roles xds,admin,events; where it has them, meshctl doctor says what ails its log of events", "this server delivers no events to subscriptions")
 	})
 }
 

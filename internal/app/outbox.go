@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -212,11 +213,22 @@ func (l eventLog) Publish(_ context.Context, all []events.Event) ([]events.Event
 	if l.fault != nil {
 		return nil, l.fault
 	}
-	kept, err := l.box.Append(func(uint64) []events.Event { return append([]events.Event(nil), all...) }, nil)
+	kept, err := l.keep(all)
 	if errors.Is(err, outbox.ErrFull) {
 		err = fmt.Errorf("%w: %w", web.ErrFull, err)
 	}
 	return kept, err
+}
+
+// keep keeps events in the log.
+func (e *eventRole) keep(all []events.Event) ([]events.Event, error) {
+	return e.box.Append(func(uint64) []events.Event { return slices.Clone(all) }, nil)
+}
+
+// tell keeps events of our own.
+func (e *eventRole) tell(all []events.Event) error {
+	_, err := e.keep(all)
+	return err
 }
 
 // Republish implements admin.Events.

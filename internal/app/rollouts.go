@@ -11,28 +11,19 @@ import (
 	"meshlite.dev/internal/admin/metrics"
 	"meshlite.dev/internal/compile"
 	"meshlite.dev/internal/rollout"
-	"meshlite.dev/internal/store"
 	"meshlite.dev/internal/xds/resource"
 )
 
 // openRollouts makes what stands between carrier and fleet.
 func (a *app) openRollouts(cfg Config, kept *durable, shared sharedStore, messages resource.Config, meter *metrics.Metrics) {
-	var where store.Store = kept.state
-	if shared != nil {
-		where = shared
-	}
 	replica, err := os.Hostname()
 	if err != nil || replica == "" {
 		replica = "local" // it only names us to people
 	}
 	a.understudy = &understudy{view: a.view, xds: a.xds, cfg: messages, setup: compile.Config{RootNamespace: cfg.RootNamespace}}
-	var board store.Board // not of a nil store
-	if shared != nil {
-		board = shared
-	}
 	a.policies.rollouts = rollout.New(rollout.Config{
-		Board:  board,
-		Keeper: a.policies.keeper, Store: where, Lead: lead(kept, shared), Use: a.policies.take,
+		Board:  boardOf(shared),
+		Keeper: a.policies.keeper, Store: sharedOr(shared, kept.state), Lead: lead(kept, shared), Use: a.policies.take,
 		Fleet:    a.understudy,
 		Settings: cfg.rolloutSettings(), VoteTimeout: cfg.RolloutTimeout, Carrier: a.carrierName(), Replica: replica, Instance: kept.instance,
 		Observe: func(before, after adminapi.Rollout) {

@@ -2,17 +2,14 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 
 	"golang.org/x/sync/errgroup"
 
 	"meshlite.dev/internal/admin"
-	"meshlite.dev/internal/events"
 	brokerqueues "meshlite.dev/internal/events/amqp/queues"
 	"meshlite.dev/internal/events/dispatch"
-	"meshlite.dev/internal/events/outbox"
 	"meshlite.dev/internal/events/outbox/queues"
 	"meshlite.dev/internal/events/pauses"
 	"meshlite.dev/internal/httpcall"
@@ -45,21 +42,13 @@ func (a *app) openSubscriptions(cfg Config, where store.Store) error {
 	}
 	s := &subscriptions{backend: queues.New(e.box), end: func() {}}
 	if e.broker != nil {
-		b := brokerqueues.New(e.broker, queues.Memory{Log: e.box}, keepIn(e.box), a.log)
+		b := brokerqueues.New(e.broker, queues.Memory{Log: e.box}, e.tell, a.log)
 		s.backend, s.end = b, b.Close
 	}
 	s.Dispatcher = dispatch.New(dispatch.Config{Backend: s.backend, Client: httpcall.Through(proxy, 0), Source: e.teller.Source, Log: a.log})
 	s.Keeper = pauses.New(where, s.Pause, a.log)
 	e.subscriptions = s
 	return nil
-}
-
-// keepIn keeps events in the log.
-func keepIn(box *outbox.Outbox) func([]events.Event) error {
-	return func(all []events.Event) error {
-		_, err := box.Append(func(uint64) []events.Event { return append([]events.Event(nil), all...) }, nil)
-		return err
-	}
 }
 
 // use says which documents are in force.
@@ -88,7 +77,7 @@ func (s *subscriptions) run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { return s.Dispatcher.Run(ctx) })
 	g.Go(func() error { return s.Keeper.Run(ctx) })
-	return errors.Join(g.Wait())
+	return g.Wait()
 }
 
 // SetPaused implements admin.Subscriptions.

@@ -48,9 +48,7 @@ func (s *session) await(ctx context.Context, w writing, changes []policy.Change,
 		now, err := s.pending(waited, w.wait, changes, before)
 		switch {
 		case err == nil && now == "":
-			said.done(map[string]string{
-				policy.ConditionAccepted: "accepted", policy.ConditionProgrammed: "sent to every sidecar", policy.ConditionEnforced: "in force on every sidecar",
-			}[w.wait])
+			said.done(reached(w.wait, changes))
 			return nil
 		case err == nil:
 			why, heard = now, true
@@ -219,4 +217,18 @@ func (s *session) unacknowledged(ctx context.Context) (string, error) {
 func same(served, canonical json.RawMessage) bool {
 	var out bytes.Buffer
 	return json.Compact(&out, served) == nil && bytes.Equal(out.Bytes(), canonical)
+}
+
+// reached says what a wait for a condition has come to.
+func reached(condition string, changes []policy.Change) string {
+	sidecars := func(c policy.Change) bool { return c.Kind != policy.KindEventSubscription } // hear of it
+	switch {
+	case condition == policy.ConditionAccepted:
+		return "accepted"
+	case !slices.ContainsFunc(changes, sidecars):
+		return "in force"
+	case condition == policy.ConditionProgrammed:
+		return "sent to every sidecar"
+	}
+	return "in force on every sidecar"
 }

@@ -30,6 +30,12 @@ const (
 	MaxEvent     = 1 << 20 // the whole document
 )
 
+// Exchange is the topic exchange of the mesh's events, on a broker and without one.
+const Exchange = "domain_events"
+
+// DefaultSource is that of an event whose publisher names none.
+const DefaultSource = "/app"
+
 // Reserved is the prefix of the types that the mesh alone uses.
 const Reserved = "mesh."
 

@@ -19,83 +19,13 @@ import (
 // taken at most once, and one that was withdrawn never is; no clock decides. The
 // leader's answer goes into the same record, where a next leader finds it.
 const (
-	askedPrefix = "rollouts/asked/"
-
 	answerWithin = 30 * time.Second // for a leader, also one that has yet to follow a dead one
 	obeyWithin   = 20 * time.Second // for what is asked, once it is taken
 	askedLook    = time.Second      // how often a record is looked at without news
 	withdrawIn   = 5 * time.Second
-	askedKept    = time.Hour // of records, since they were seen first
-	maxOrders    = 100       // that a replica hands over at a time
+	maxOrders    = 100 // that a replica hands over at a time
 	takeAgain    = 500 * time.Millisecond
 )
-
-// asked is what became of an order.
-type asked struct {
-	Version   int             `json:"version"`
-	At        time.Time       `json:"at"`
-	By        string          `json:"by"`                  // the replica that wrote it
-	Reign     string          `json:"reign,omitempty"`     // in which it was taken
-	Withdrawn bool            `json:"withdrawn,omitempty"` // nobody does it any more
-	Done      bool            `json:"done,omitempty"`
-	Answer    json.RawMessage `json:"answer,omitempty"`
-	Fault     *fault          `json:"fault,omitempty"`
-}
-
-// fault is an error with the kind that the API knows it by.
-type fault struct {
-	Kind string `json:"kind,omitempty"`
-	Text string `json:"text"`
-}
-
-// kinds of errors, by the names that they travel under.
-func kinds() map[string]error {
-	return map[string]error{
-		"no-rollout": adminapi.ErrNoRollout, "no-revision": adminapi.ErrNoRevision,
-		"not-now": adminapi.ErrNotNow, "unsure": adminapi.ErrUnsure,
-	}
-}
-
-func faultOf(err error) *fault {
-	for kind, is := range kinds() {
-		if errors.Is(err, is) {
-			return &fault{kind, err.Error()}
-		}
-	}
-	return &fault{Text: err.Error()}
-}
-
-// Error is what the leader said.
-func (f *fault) Error() string { return f.Text }
-
-// Unwrap is nil for a kind that this release does not know.
-func (f *fault) Unwrap() error { return kinds()[f.Kind] }
-
-func (m *Manager) readAsked(ctx context.Context, id string) (asked, store.Entry, error) {
-	var a asked
-	e, err := m.cfg.Store.Get(ctx, askedPrefix+id)
-	if err == nil {
-		err = json.Unmarshal(e.Value, &a)
-	}
-	if err == nil {
-		err = versioned(a.Version)
-	}
-	if err != nil {
-		return a, e, fmt.Errorf("read what became of a command: %w", err)
-	}
-	return a, e, nil
-}
-
-// writeAsked makes the record, where version is 0, or replaces it.
-func (m *Manager) writeAsked(ctx context.Context, id string, version uint64, a asked) error {
-	a.Version, a.At, a.By = recordVersion, time.Now().UTC(), m.cfg.Replica
-	key := askedPrefix + id
-	raw, err := encode(key, a)
-	if err != nil {
-		return err
-	}
-	return m.cfg.Store.Commit(ctx, store.Op{Key: key, Value: raw, Check: true, IfVersion: version})
-}
 
 // handOver asks the leader, through what replicas share, and waits for its answer.
 func (m *Manager) handOver(ctx context.Context, o order) (json.RawMessage, error) {
@@ -134,13 +64,6 @@ func (m *Manager) list(o order) (ok bool) {
 		}
 	})
 	return ok
-}
-
-func (a asked) result() (json.RawMessage, error) {
-	if a.Fault != nil {
-		return nil, a.Fault
-	}
-	return a.Answer, nil
 }
 
 // withdraw ends the wait for an answer: nobody does it any more, or it is said
@@ -270,32 +193,4 @@ func (d *desk) reply(id string, version uint64, a asked) {
 	if err := d.m.sweepAsked(d.ctx); err != nil {
 		d.m.cfg.Log.DebugContext(d.ctx, "old commands are not removed", "err", err)
 	}
-}
-
-// sweepAsked removes records that nobody waits for any more: those that this replica
-// has seen for long. When they were written it is not asked, since another's clock
-// said it.
-func (m *Manager) sweepAsked(ctx context.Context) error {
-	entries, err := m.cfg.Store.List(ctx, askedPrefix)
-	if err != nil {
-		return err
-	}
-	now, seen := time.Now(), make(map[string]time.Time, len(entries))
-	var ops []store.Op
-	m.mu.Lock()
-	for _, e := range entries {
-		first, ok := m.seen[e.Key]
-		if !ok {
-			first = now
-		}
-		if seen[e.Key] = first; now.Sub(first) > askedKept {
-			ops = append(ops, store.Op{Key: e.Key})
-		}
-	}
-	m.seen = seen
-	m.mu.Unlock()
-	if ops == nil {
-		return nil
-	}
-	return m.cfg.Store.Commit(ctx, ops...)
 }

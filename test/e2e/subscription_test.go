@@ -128,6 +128,14 @@ spec:
 %[2]s`, service, more)
 }
 
+// place publishes an order with an id of an event.
+func place(t *testing.T, client *lab.Sidecar, id string) {
+	t.Helper()
+	if status, answer, err := publish(client, fmt.Sprintf(`{"type":"order.created","id":%q,"source":"/shop"}`, id)); err != nil || status != http.StatusAccepted {
+		t.Fatalf("%s: %d %s %v", id, status, answer, err)
+	}
+}
+
 // queueKinds are what the scenarios run with.
 var queueKinds = map[string]func(t *testing.T, l *lab.Lab) (flags []string){
 	"local": func(*testing.T, *lab.Lab) []string { return []string{"--events", "local"} },
@@ -178,9 +186,7 @@ func TestAnOrderArrives(t *testing.T) {
 		var took []time.Duration
 		for i := range 50 {
 			id, begin := fmt.Sprint("order-", i), time.Now()
-			if status, answer, err := publish(client, fmt.Sprintf(`{"type":"order.created","id":%q,"source":"/shop"}`, id)); err != nil || status != http.StatusAccepted {
-				t.Fatal(status, answer, err)
-			}
+			place(t, client, id)
 			p.until(t, id, 1)
 			p.mu.Lock()
 			took = append(took, p.first[id].Sub(begin))
@@ -238,13 +244,9 @@ func TestHandlersThatFail(t *testing.T) {
 			"gone":    "410 Gone: never",
 		}
 		for id := range want {
-			if status, answer, err := publish(client, fmt.Sprintf(`{"type":"order.created","id":%q,"source":"/shop"}`, id)); err != nil || status != http.StatusAccepted {
-				t.Fatal(status, answer, err)
-			}
+			place(t, client, id)
 		}
-		if status, _, err := publish(client, `{"type":"order.created","id":"good","source":"/shop"}`); err != nil || status != http.StatusAccepted {
-			t.Fatal(status, err)
-		}
+		place(t, client, "good")
 		p.until(t, "good", 1)
 		reasons := map[string]string{}
 		lab.Until(t, 30*time.Second, "five are given up", func() error {

@@ -54,7 +54,7 @@ func descriptions() map[string]*prometheus.Desc {
 		{"meshlite_events_delivery_attempts_failed_total", "Attempts to deliver an event of a subscription that failed here.", []string{"subscription"}},
 		{"meshlite_events_dead_lettered_total", "Events of a subscription that this replica gave up.", []string{"subscription"}},
 		{"meshlite_events_skipped_total", "Events that a subscription's filter did not let pass here.", []string{"subscription"}},
-		{"meshlite_subscription_in_flight", "Events that a subscription's handler is called for now by this replica.", []string{"subscription"}},
+		{"meshlite_subscription_in_flight", "Calls of a subscription's handler under way, by this replica.", []string{"subscription"}},
 		{"meshlite_subscription_waiting", "Events in a subscription's queue for their first or another attempt.", []string{"subscription"}},
 		{"meshlite_subscription_dead", "Events in a subscription's dead-letter queue.", []string{"subscription"}},
 		{"meshlite_subscription_missed", "Events that a bounded log dropped before a subscription tried them.", []string{"subscription"}},

@@ -8,10 +8,12 @@ import (
 	"net/url"
 	"os"
 	"strings"
+
+	"meshlite.dev/internal/events"
 )
 
 // Exchange is where events go: a durable topic exchange.
-const Exchange = "domain_events"
+const Exchange = events.Exchange
 
 // Config says how the broker is reached. Files are read anew for each connection.
 type Config struct {

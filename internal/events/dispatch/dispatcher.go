@@ -23,8 +23,10 @@ type Config struct {
 	// Client calls services through a proxy of the dispatcher's own, and follows no
 	// redirects: httpcall.Through makes one.
 	Client *http.Client
-	Source func() string // of the events that it tells: "/mesh/UID/xds-server"
-	Log    *slog.Logger  // nil is silent
+	// Source is that of the events that it tells: "/mesh/UID/xds-server"; "" while it
+	// is not known, and nothing is given up.
+	Source func() string
+	Log    *slog.Logger // nil is silent
 }
 
 // Dispatcher carries subscriptions out. Make one with New.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,6 +115,7 @@ type rig struct {
 	log     *outbox.Outbox
 	backend *queues.Backend
 	sub     dispatch.Subscription
+	source  atomic.Pointer[string]
 	stop    func()
 }
 
@@ -124,6 +126,7 @@ func newRig(t *testing.T, path string, edit func(*v1alpha1.EventSubscriptionSpec
 		t.Fatal(err)
 	}
 	r := &rig{handler: &handler{answer: status(204, "")}, log: log, backend: queues.New(log)}
+	r.source.Store(new("/mesh/test/xds-server"))
 	spec := v1alpha1.EventSubscriptionSpec{Bindings: []v1alpha1.Binding{"order.*"}, Handler: v1alpha1.EventHandler{Service: "orders", Path: "/events"}}
 	if edit != nil {
 		edit(&spec)
@@ -132,7 +135,7 @@ func newRig(t *testing.T, path string, edit func(*v1alpha1.EventSubscriptionSpec
 	client := httpcall.Through(nil, 0)
 	client.Transport = r.handler
 	r.Dispatcher = dispatch.New(dispatch.Config{
-		Backend: r.backend, Client: client, Source: func() string { return "/mesh/test/xds-server" },
+		Backend: r.backend, Client: client, Source: func() string { return *r.source.Load() },
 	})
 	ctx, cancel := contextOf(t)
 	ended := make(chan struct{})
@@ -305,6 +308,26 @@ func TestADeadLetterIsToldAndRequeued(t *testing.T) {
 		}
 		if n, err := r.backend.Purge(t.Context(), r.sub, nil); n != 1 || err != nil || len(r.letters(t)) != 0 {
 			t.Error(n, err)
+		}
+	})
+}
+
+// An event of the mesh has a source: until it is known nothing is given up, and
+// what is to be is tried again.
+func TestNothingIsGivenUpByNobody(t *testing.T) {
+	bubble(t, func(t *testing.T, path string) {
+		r := newRig(t, path, nil)
+		r.source.Store(new(""))
+		r.set(status(410, "no"))
+		r.publish(t, "order.created", "a")
+		pass(time.Minute)
+		if s := r.one(t); s.State != dispatch.Interrupted || s.Dead != 0 || s.Waiting != 1 {
+			t.Errorf("%+v", s)
+		}
+		r.source.Store(new("/mesh/test/xds-server"))
+		pass(time.Minute)
+		if s := r.one(t); s.State != dispatch.Delivering || s.Dead != 1 || s.Waiting != 0 {
+			t.Errorf("%+v", s)
 		}
 	})
 }

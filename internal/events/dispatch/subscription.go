@@ -14,9 +14,6 @@ import (
 	"meshlite.dev/internal/policy/v1alpha1"
 )
 
-// Exchange is that of the mesh, and of all subscriptions that name no other.
-const Exchange = "domain_events"
-
 // How a handler gets its events.
 const (
 	Structured = "structured" // CloudEvents, all in the body
@@ -58,7 +55,7 @@ func (s Subscription) Key() string { return s.Namespace + "/" + s.Name }
 // Of fills in the defaults of a document that was accepted.
 func Of(namespace, name string, spec *v1alpha1.EventSubscriptionSpec) Subscription {
 	s := Subscription{
-		Namespace: namespace, Name: name, Exchange: cmp.Or(spec.Exchange, Exchange), Bindings: joined(spec.Bindings), Filter: spec.Filter,
+		Namespace: namespace, Name: name, Exchange: cmp.Or(spec.Exchange, events.Exchange), Bindings: joined(spec.Bindings), Filter: spec.Filter,
 		Service: spec.Handler.Service, Path: cmp.Or(spec.Handler.Path, "/"), Mode: cmp.Or(spec.Handler.Mode, Structured),
 		Queue: namespace + "." + name, QueueType: "quorum", Concurrency: defaultConcurrency,
 		Timeout: defaultTimeout, Attempts: defaultAttempts, Base: defaultBase, Max: defaultMax,

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -46,9 +47,7 @@ func (w *worker) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if w.broken(err) {
-			w.log.WarnContext(ctx, "a subscription is interrupted", "subscription", w.Key(), "err", err)
-		}
+		w.interrupted(ctx, err)
 		if time.Since(began) > longestPause {
 			pause = firstPause
 		}
@@ -56,6 +55,13 @@ func (w *worker) run(ctx context.Context) {
 			return
 		}
 		pause = min(2*pause, longestPause)
+	}
+}
+
+// interrupted notes what keeps it from its work, and logs what is new.
+func (w *worker) interrupted(ctx context.Context, err error) {
+	if w.broken(err) {
+		w.log.WarnContext(ctx, "a subscription is interrupted", "subscription", w.Key(), "err", err)
 	}
 }
 
@@ -130,11 +136,11 @@ func (w *worker) deliver(ctx, calls context.Context, d Delivery) error {
 	for {
 		v := w.try(ctx, calls, d)
 		switch {
-		case calls.Err() != nil || v.outcome == away:
-			return nil // it was not settled, and comes again
 		case v.outcome == done:
 			w.delivered.Add(1)
 			return d.Settle.Done(calls)
+		case calls.Err() != nil || v.outcome == away:
+			return nil // it was not settled, and comes again
 		}
 		w.failed(v.why)
 		switch {
@@ -176,7 +182,7 @@ func (w *worker) try(ctx, calls context.Context, d Delivery) verdict {
 			w.mended()
 			return v
 		}
-		w.broken(fmt.Errorf("%s", v.why))
+		w.interrupted(ctx, errors.New(v.why))
 		if !store.Rest(ctx, pause/2+rand.N(pause/2)) {
 			return v
 		}
@@ -216,8 +222,12 @@ func (w *worker) give(ctx context.Context, d Delivery, attempts int, reason stri
 	if err != nil {
 		return fmt.Errorf("tell of a dead letter: %w", err)
 	}
+	source := w.source()
+	if source == "" {
+		return errors.New("tell of a dead letter: the store that has the mesh's uid has not answered yet")
+	}
 	told := &events.Event{
-		Source: w.source(), Type: events.DeliveryDeadLettered, Subject: "subscription/" + w.Key(), Time: time.Now(), Data: raw,
+		Source: source, Type: events.DeliveryDeadLettered, Subject: "subscription/" + w.Key(), Time: time.Now(), Data: raw,
 	}
 	told.ID = events.ID(told.Source, told.Type, told.Subject, d.Event.Source+" "+d.Event.ID, append(raw, d.Body...))
 	if d.Event.Type == events.DeliveryDeadLettered {

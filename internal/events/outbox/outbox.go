@@ -6,7 +6,6 @@ package outbox
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -102,7 +101,7 @@ func (o *Outbox) prepare(tx *bbolt.Tx) error {
 		}
 	}
 	meta := tx.Bucket(metaBucket)
-	if v := number(meta.Get(formatKey)); v != formatVersion && v != 0 {
+	if v := boltfile.Number(meta.Get(formatKey)); v != formatVersion && v != 0 {
 		return fmt.Errorf("the format of %s is %d, this release reads %d", o.db.Path(), v, formatVersion)
 	}
 	o.uid = string(meta.Get(uidKey))
@@ -111,12 +110,12 @@ func (o *Outbox) prepare(tx *bbolt.Tx) error {
 	}
 	// A broker that is new to this log gets what comes from now on.
 	if o.limits.Broker && meta.Get(publishedKey) == nil {
-		if err := meta.Put(publishedKey, bytesOf(tx.Bucket(logBucket).Sequence())); err != nil {
+		if err := meta.Put(publishedKey, boltfile.Bytes(tx.Bucket(logBucket).Sequence())); err != nil {
 			return err
 		}
 	}
 	o.stats = statsOf(tx)
-	return errors.Join(meta.Put(formatKey, bytesOf(formatVersion)), meta.Put(uidKey, []byte(o.uid)))
+	return errors.Join(meta.Put(formatKey, boltfile.Bytes(formatVersion)), meta.Put(uidKey, []byte(o.uid)))
 }
 
 // Close lets the file go.
@@ -212,8 +211,8 @@ func (o *Outbox) View(do func(tx *bbolt.Tx) error) error {
 
 func (o *Outbox) put(tx *bbolt.Tx, make func(uint64) []events.Event) ([]events.Event, error) {
 	log, meta := tx.Bucket(logBucket), tx.Bucket(metaBucket)
-	size := number(meta.Get(bytesKey))
-	at := bytesOf(uint64(o.now().UnixNano()))
+	size := boltfile.Number(meta.Get(bytesKey))
+	at := boltfile.Bytes(uint64(o.now().UnixNano()))
 	kept := make(log.Sequence() + 1)
 	for i := range kept {
 		seq, err := log.NextSequence()
@@ -226,11 +225,11 @@ func (o *Outbox) put(tx *bbolt.Tx, make func(uint64) []events.Event) ([]events.E
 			return nil, err
 		}
 		size += uint64(len(raw))
-		if err := log.Put(bytesOf(seq), append(at[:timeSize:timeSize], raw...)); err != nil {
+		if err := log.Put(boltfile.Bytes(seq), append(at[:timeSize:timeSize], raw...)); err != nil {
 			return nil, err
 		}
 	}
-	return kept, meta.Put(bytesKey, bytesOf(size))
+	return kept, meta.Put(bytesKey, boltfile.Bytes(size))
 }
 
 func move(cursor *bbolt.Bucket, subject, value []byte) error {
@@ -253,7 +252,7 @@ func (o *Outbox) trim(tx *bbolt.Tx) error {
 			return err
 		}
 	}
-	if err := tx.Bucket(metaBucket).Put(bytesKey, bytesOf(s.Bytes)); err != nil {
+	if err := tx.Bucket(metaBucket).Put(bytesKey, boltfile.Bytes(s.Bytes)); err != nil {
 		return err
 	}
 	tx.OnCommit(func() { o.grown(s) })
@@ -264,11 +263,11 @@ func (o *Outbox) trim(tx *bbolt.Tx) error {
 func (o *Outbox) Publish(sequence uint64) error {
 	err := o.update(o.db.Update, func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
-		if sequence <= number(meta.Get(publishedKey)) {
+		if sequence <= boltfile.Number(meta.Get(publishedKey)) {
 			return nil
 		}
 		tx.OnCommit(func() { o.published(sequence) })
-		return meta.Put(publishedKey, bytesOf(sequence))
+		return meta.Put(publishedKey, boltfile.Bytes(sequence))
 	})
 	if err != nil {
 		return fmt.Errorf("write to the outbox: %w", err)
@@ -298,10 +297,10 @@ func (o *Outbox) grown(s Stats) {
 func statsOf(tx *bbolt.Tx) Stats {
 	log := tx.Bucket(logBucket)
 	meta := tx.Bucket(metaBucket)
-	s := Stats{Last: log.Sequence(), Bytes: number(meta.Get(bytesKey)), Published: number(meta.Get(publishedKey))}
+	s := Stats{Last: log.Sequence(), Bytes: boltfile.Number(meta.Get(bytesKey)), Published: boltfile.Number(meta.Get(publishedKey))}
 	s.First = s.Last + 1
 	if key, _ := log.Cursor().First(); key != nil {
-		s.First = number(key)
+		s.First = boltfile.Number(key)
 	}
 	return s
 }
@@ -311,12 +310,3 @@ func (o *Outbox) update(run func(func(*bbolt.Tx) error) error, do func(*bbolt.Tx
 	defer boltfile.Caught(&err)()
 	return run(do)
 }
-
-func number(b []byte) uint64 {
-	if len(b) != 8 {
-		return 0
-	}
-	return binary.BigEndian.Uint64(b)
-}
-
-func bytesOf(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }

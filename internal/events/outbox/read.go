@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"meshlite.dev/internal/events"
+	"meshlite.dev/internal/store/boltfile"
 )
 
 // pageBytes bounds what one Read returns, beyond its first event.
@@ -37,12 +38,12 @@ func (o *Outbox) Read(after uint64, most int) ([]events.Record, error) {
 // returns false. JSON is the transaction's: it ends with it.
 func Scan(tx *bbolt.Tx, after uint64, each func(events.Record) bool) error {
 	c := tx.Bucket(logBucket).Cursor()
-	for key, value := c.Seek(bytesOf(after + 1)); key != nil; key, value = c.Next() {
+	for key, value := c.Seek(boltfile.Bytes(after + 1)); key != nil; key, value = c.Next() {
 		if len(value) <= timeSize {
-			return fmt.Errorf("event %d is cut short", number(key))
+			return fmt.Errorf("event %d is cut short", boltfile.Number(key))
 		}
-		at := time.Unix(0, int64(number(value[:timeSize])))
-		if !each(events.Record{Sequence: number(key), Received: at, JSON: value[timeSize:]}) {
+		at := time.Unix(0, int64(boltfile.Number(value[:timeSize])))
+		if !each(events.Record{Sequence: boltfile.Number(key), Received: at, JSON: value[timeSize:]}) {
 			return nil
 		}
 	}
@@ -55,8 +56,8 @@ func (o *Outbox) Before(at time.Time) (after uint64, err error) {
 	err = o.update(o.db.View, func(tx *bbolt.Tx) error {
 		s, log := statsOf(tx), tx.Bucket(logBucket)
 		i := sort.Search(int(s.Depth()), func(i int) bool {
-			value := log.Get(bytesOf(s.First + uint64(i)))
-			return len(value) > timeSize && int64(number(value[:timeSize])) >= at.UnixNano()
+			value := log.Get(boltfile.Bytes(s.First + uint64(i)))
+			return len(value) > timeSize && int64(boltfile.Number(value[:timeSize])) >= at.UnixNano()
 		})
 		after = s.First + uint64(i) - 1
 		return nil

@@ -24,8 +24,6 @@ const (
 	maxInFlight = 64
 	// waitForTurn is how long a request waits for others before it is sent away.
 	waitForTurn = 500 * time.Millisecond
-	// defaultSource is that of envelopes, which name none.
-	defaultSource = "/app"
 )
 
 // Handler takes events. Make one with New.
@@ -87,7 +85,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all, err := events.Take(events.Input{
-		ContentType: r.Header.Get("Content-Type"), Header: r.Header, Body: body, Source: defaultSource, Received: time.Now(),
+		ContentType: r.Header.Get("Content-Type"), Header: r.Header, Body: body, Source: events.DefaultSource, Received: time.Now(),
 	})
 	if err != nil {
 		problem(w, http.StatusBadRequest, "nothing is kept: the request has faults", strings.Split(err.Error(), "\n")...)

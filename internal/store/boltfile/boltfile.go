@@ -3,6 +3,7 @@
 package boltfile
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -135,3 +136,15 @@ func Caught(err *error) func() {
 		}
 	}
 }
+
+// Number reads what Bytes wrote; 0 where b is no such thing, nil say.
+func Number(b []byte) uint64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
+// Bytes are those of a number in a bucket: 8, big endian, so that keys sort as
+// numbers do.
+func Bytes(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }

@@ -23,7 +23,7 @@ const soon = 10 * time.Second
 // subscription has queues of this name and takes NAME.#.
 func subscription(name, kind string) dispatch.Subscription {
 	return dispatch.Subscription{
-		Namespace: "default", Name: name, Exchange: dispatch.Exchange, Bindings: name + ".#", Service: "orders", Path: "/",
+		Namespace: "default", Name: name, Exchange: events.Exchange, Bindings: name + ".#", Service: "orders", Path: "/",
 		Mode: dispatch.Structured, Queue: name, QueueType: kind, DeadLetter: name + ".dlq",
 		Concurrency: 8, Timeout: time.Second, Attempts: 6, Base: 500 * time.Millisecond, Max: time.Minute,
 	}
@@ -144,7 +144,7 @@ func testForms(t *testing.T, r *lab.Rabbit) {
 		{"no type", amqp091.Publishing{Body: []byte(`{"data":1}`)}, events.Event{}, "type: is missing"},
 		{"too large", amqp091.Publishing{Body: large}, events.Event{}, "must be at most 1048576"},
 	} {
-		ok(t, ch.PublishWithContext(t.Context(), dispatch.Exchange, "forms.any", true, false, tc.m))
+		ok(t, ch.PublishWithContext(t.Context(), events.Exchange, "forms.any", true, false, tc.m))
 		d := take(t, q)
 		e := d.Event
 		if (d.Fault == "") != (tc.fault == "") || !strings.Contains(d.Fault, tc.fault) || strings.Contains(d.Fault, "\n") || string(d.Body) != string(tc.m.Body) || d.Attempt != 1 {
@@ -183,7 +183,7 @@ func testKept(t *testing.T, r *lab.Rabbit) {
 	ch := client(t, r)
 	_, err := ch.QueueDeclare("kept-elsewhere", true, false, false, false, nil)
 	ok(t, err)
-	ok(t, ch.PublishWithContext(t.Context(), dispatch.Exchange, "kept.a", true, false, amqp091.Publishing{
+	ok(t, ch.PublishWithContext(t.Context(), events.Exchange, "kept.a", true, false, amqp091.Publishing{
 		MessageId: "1", Type: "kept.a", AppId: "shop", UserId: "guest", Expiration: "600000", CorrelationId: "c", Priority: 3,
 		Headers: amqp091.Table{"traceparent": "00-1", "CC": []any{"kept-elsewhere"}, "mesh-attempt": int64(4)}, Body: []byte(`{"type":"kept.a"}`),
 	}))
@@ -301,7 +301,7 @@ func testExchange(t *testing.T, r *lab.Rabbit) {
 	defer q.Close()
 	ok(t, ch.PublishWithContext(t.Context(), "billing", "exchange.a", true, false, amqp091.Publishing{Body: []byte(`{"type":"exchange.a"}`)}))
 	ok(t, take(t, q).Settle.Done(t.Context()))
-	s.Exchange = dispatch.Exchange
+	s.Exchange = events.Exchange
 	moved := open(t, b, s)
 	moved.Close()
 	ok(t, ch.PublishWithContext(t.Context(), "billing", "exchange.a", false, false, amqp091.Publishing{Body: []byte(`{"type":"exchange.old"}`)}))

@@ -27,12 +27,9 @@ const (
 	headerDeadAt       = "mesh-dead-at"      // when: RFC 3339
 )
 
-// defaultSource is that of an event that names none, as over HTTP.
-const defaultSource = "/app"
-
 // eventOf reads a message in any form of an event; fault says why it is none.
 func eventOf(m amqp091.Delivery) (e events.Event, fault string) {
-	in := events.Input{ContentType: m.ContentType, Body: m.Body, ID: m.MessageId, Source: defaultSource, Received: m.Timestamp}
+	in := events.Input{ContentType: m.ContentType, Body: m.Body, ID: m.MessageId, Source: events.DefaultSource, Received: m.Timestamp}
 	if in.Received.IsZero() {
 		in.Received = time.Now()
 	}

@@ -75,7 +75,7 @@ var benches atomic.Int64
 func newBench(t *testing.T, s *Setup) *bench {
 	word := fmt.Sprintf("t%d-%d", time.Now().UnixMilli(), benches.Add(1))
 	return &bench{T: t, Setup: s, word: word, Subscription: dispatch.Subscription{
-		Namespace: "default", Name: word, Exchange: dispatch.Exchange, Bindings: word + ".order.*", Service: "orders", Path: "/",
+		Namespace: "default", Name: word, Exchange: events.Exchange, Bindings: word + ".order.*", Service: "orders", Path: "/",
 		Mode: dispatch.Structured, Queue: "default." + word, QueueType: "quorum", DeadLetter: "default." + word + ".dlq",
 		Concurrency: 8, Timeout: time.Second, Attempts: 6, Base: 500 * time.Millisecond, Max: time.Minute,
 	}}

@@ -12,6 +12,7 @@ import (
 
 	"meshlite.dev/internal/events"
 	"meshlite.dev/internal/events/dispatch"
+	"meshlite.dev/internal/store/boltfile"
 )
 
 // Dead implements dispatch.DeadLetters.
@@ -22,7 +23,7 @@ func (b *Backend) Dead(_ context.Context, s dispatch.Subscription, most int) (li
 		if at == nil {
 			return nil
 		}
-		total = number(at.Get(lettersKey))
+		total = boltfile.Number(at.Get(lettersKey))
 		c := at.Bucket(deadBucket).Cursor()
 		for key, value := c.First(); key != nil && len(list) < most; key, value = c.Next() {
 			letter, err := letterOf(value)

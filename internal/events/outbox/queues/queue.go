@@ -10,12 +10,11 @@ import (
 
 	"meshlite.dev/internal/events"
 	"meshlite.dev/internal/events/dispatch"
+	"meshlite.dev/internal/store/boltfile"
 )
 
-const (
-	pageSize  = 256
-	countPage = 50_000 // events that one Depth counts on
-)
+// pageSize is how many events of the log are read at a time.
+const pageSize = 256
 
 // queue is an open one.
 type queue struct {
@@ -41,12 +40,12 @@ type queue struct {
 
 // read takes over where the queue stands.
 func (q *queue) read(at *bbolt.Bucket) {
-	q.last = number(at.Get(markKey))
+	q.last = boltfile.Number(at.Get(markKey))
 	q.marked = q.last
-	q.stop, q.resume = number(at.Get(stopKey)), number(at.Get(resumeKey))
+	q.stop, q.resume = boltfile.Number(at.Get(stopKey)), boltfile.Number(at.Get(resumeKey))
 	q.done = map[uint64]bool{}
 	_ = at.Bucket(doneBucket).ForEach(func(key, _ []byte) error {
-		q.done[number(key)] = true
+		q.done[boltfile.Number(key)] = true
 		return nil
 	})
 }
@@ -208,7 +207,7 @@ func (q *queue) retried(turn bool) (d *dispatch.Delivery, due time.Time, err err
 // due is when a key says; now, where that is further off than any pause: the clock
 // was put back since.
 func (q *queue) due(key []byte, now time.Time) time.Time {
-	due := time.Unix(0, int64(number(key[:8])))
+	due := time.Unix(0, int64(boltfile.Number(key[:8])))
 	if due.Sub(now) > max(q.Max, dispatch.MaxRetryAfter) {
 		return now
 	}
@@ -239,54 +238,6 @@ func (q *queue) remember() error {
 		return nil
 	}
 	return q.settle(0, func(*bbolt.Bucket) ([]events.Event, error) { return nil, nil })
-}
-
-// Depth implements dispatch.Queue. Waiting is a lower bound while it counts its
-// way through a long log.
-func (q *queue) Depth(context.Context) (d dispatch.Depth, err error) {
-	q.count()
-	err = q.backend.log.View(func(tx *bbolt.Tx) error {
-		at, err := bucketOf(tx, q.Queue)
-		if err != nil {
-			return err
-		}
-		d.Missed, d.Dead, d.Waiting = number(at.Get(missedKey)), number(at.Get(lettersKey)), number(at.Get(retriesKey))
-		return nil
-	})
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	d.Missed += q.missed
-	d.Waiting += uint64(len(q.held)) + q.ahead
-	return d, err
-}
-
-// count goes on with what is ahead.
-func (q *queue) count() {
-	for range countPage / pageSize {
-		q.mu.Lock()
-		after := q.counted
-		q.mu.Unlock()
-		page, err := q.backend.log.Read(after, pageSize)
-		if err != nil || len(page) == 0 {
-			return
-		}
-		var wanted []uint64
-		for _, rec := range page {
-			if q.wants(typeOf(rec.JSON)) {
-				wanted = append(wanted, rec.Sequence)
-			}
-		}
-		q.mu.Lock()
-		if q.counted == after { // else Next was faster
-			q.counted = page[len(page)-1].Sequence
-			for _, seq := range wanted {
-				if seq > q.last && (q.stop == 0 || seq <= q.stop || seq > q.resume) {
-					q.ahead++
-				}
-			}
-		}
-		q.mu.Unlock()
-	}
 }
 
 // Close implements dispatch.Queue.

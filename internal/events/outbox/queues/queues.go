@@ -5,7 +5,6 @@ package queues
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"meshlite.dev/internal/events"
 	"meshlite.dev/internal/events/dispatch"
 	"meshlite.dev/internal/events/outbox"
+	"meshlite.dev/internal/store/boltfile"
 )
 
 // The layout, version 1: the outbox's bucket "events-queues" has a bucket under
@@ -62,8 +62,8 @@ func New(log *outbox.Outbox) *Backend { return &Backend{log: log, open: map[stri
 
 // Open implements dispatch.Backend.
 func (b *Backend) Open(_ context.Context, s dispatch.Subscription) (dispatch.Queue, error) {
-	if s.Exchange != dispatch.Exchange {
-		return nil, fmt.Errorf("spec.exchange: %q: events of other exchanges than %s come from a broker, with --events amqp", s.Exchange, dispatch.Exchange)
+	if s.Exchange != events.Exchange {
+		return nil, fmt.Errorf("spec.exchange: %q: events of other exchanges than %s come from a broker, with --events amqp", s.Exchange, events.Exchange)
 	}
 	raw, err := json.Marshal(s)
 	if err != nil {
@@ -100,7 +100,7 @@ func prepare(tx *bbolt.Tx, name string, last uint64) (*bbolt.Bucket, error) {
 		if at.Get(droppedKey) == nil {
 			return at, nil
 		}
-		err := errors.Join(at.Put(resumeKey, bytesOf(last)), at.Delete(droppedKey))
+		err := errors.Join(at.Put(resumeKey, boltfile.Bytes(last)), at.Delete(droppedKey))
 		return at, err
 	}
 	if at, err = all.CreateBucket([]byte(name)); err != nil {
@@ -111,7 +111,7 @@ func prepare(tx *bbolt.Tx, name string, last uint64) (*bbolt.Bucket, error) {
 			return nil, err
 		}
 	}
-	err = at.Put(markKey, bytesOf(last))
+	err = at.Put(markKey, boltfile.Bytes(last))
 	return at, err
 }
 
@@ -151,13 +151,13 @@ func (b *Backend) Drop(_ context.Context, s dispatch.Subscription) error {
 			return nil, nil
 		}
 		stop := b.log.Stats().Last
-		if had := number(at.Get(stopKey)); had != 0 {
+		if had := boltfile.Number(at.Get(stopKey)); had != 0 {
 			stop = had
 		}
-		if number(at.Get(retriesKey)) == 0 && number(at.Get(lettersKey)) == 0 && !b.waits(tx, s, number(at.Get(markKey)), stop) {
+		if boltfile.Number(at.Get(retriesKey)) == 0 && boltfile.Number(at.Get(lettersKey)) == 0 && !b.waits(tx, s, boltfile.Number(at.Get(markKey)), stop) {
 			return nil, queues.DeleteBucket([]byte(s.Queue))
 		}
-		return nil, errors.Join(at.Put(droppedKey, []byte{1}), at.Put(stopKey, bytesOf(stop)))
+		return nil, errors.Join(at.Put(droppedKey, []byte{1}), at.Put(stopKey, boltfile.Bytes(stop)))
 	})
 }
 
@@ -210,14 +210,5 @@ func bucketOf(tx *bbolt.Tx, name string) (*bbolt.Bucket, error) {
 
 // add changes a count.
 func add(at *bbolt.Bucket, key []byte, by int) error {
-	return at.Put(key, bytesOf(uint64(max(int64(number(at.Get(key)))+int64(by), 0))))
+	return at.Put(key, boltfile.Bytes(uint64(max(int64(boltfile.Number(at.Get(key)))+int64(by), 0))))
 }
-
-func number(b []byte) uint64 {
-	if len(b) != 8 {
-		return 0
-	}
-	return binary.BigEndian.Uint64(b)
-}
-
-func bytesOf(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }

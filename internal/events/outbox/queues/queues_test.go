@@ -109,7 +109,7 @@ func (p *place) must(err error) {
 }
 
 func orders() dispatch.Subscription {
-	return dispatch.Subscription{Namespace: "shop", Name: "orders", Exchange: dispatch.Exchange, Bindings: "order.*", Queue: "orders", DeadLetter: "orders.dlq", Concurrency: 4}
+	return dispatch.Subscription{Namespace: "shop", Name: "orders", Exchange: events.Exchange, Bindings: "order.*", Queue: "orders", DeadLetter: "orders.dlq", Concurrency: 4}
 }
 
 // The order in which events are settled is not that of the log, and a restart

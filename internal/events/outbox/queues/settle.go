@@ -13,6 +13,7 @@ import (
 
 	"meshlite.dev/internal/events"
 	"meshlite.dev/internal/events/dispatch"
+	"meshlite.dev/internal/store/boltfile"
 )
 
 // maxDead is how many dead letters a queue keeps.
@@ -59,13 +60,13 @@ func (s settler) Dead(_ context.Context, attempts int, reason string, told *even
 		return fmt.Errorf("keep a dead letter: %w", err)
 	}
 	return s.end(func(at *bbolt.Bucket) ([]events.Event, error) {
-		if number(at.Get(lettersKey)) >= maxDead {
+		if boltfile.Number(at.Get(lettersKey)) >= maxDead {
 			return nil, errDeadFull
 		}
 		dead := at.Bucket(deadBucket)
 		n, err := dead.NextSequence()
 		if err == nil {
-			err = errors.Join(dead.Put(bytesOf(n), raw), add(at, lettersKey, 1))
+			err = errors.Join(dead.Put(boltfile.Bytes(n), raw), add(at, lettersKey, 1))
 		}
 		if told == nil {
 			return nil, err
@@ -111,7 +112,7 @@ func (q *queue) settle(seq uint64, do func(*bbolt.Bucket) ([]events.Event, error
 		}
 		done := at.Bucket(doneBucket)
 		if seq != 0 {
-			if err := done.Put(bytesOf(seq), []byte{1}); err != nil {
+			if err := done.Put(boltfile.Bytes(seq), []byte{1}); err != nil {
 				return nil, err
 			}
 		}
@@ -143,12 +144,12 @@ func (q *queue) advance(at, done *bbolt.Bucket) (mark, missed uint64, err error)
 	q.mu.Unlock()
 	slices.Sort(held)
 	for _, seq := range held {
-		if done.Get(bytesOf(seq)) == nil {
+		if done.Get(boltfile.Bytes(seq)) == nil {
 			mark = seq - 1
 			break
 		}
 	}
-	if mark = max(mark, number(at.Get(markKey))); missed > 0 {
+	if mark = max(mark, boltfile.Number(at.Get(markKey))); missed > 0 {
 		err = add(at, missedKey, int(missed))
 	}
 	if resume != 0 && mark >= resume {
@@ -156,13 +157,13 @@ func (q *queue) advance(at, done *bbolt.Bucket) (mark, missed uint64, err error)
 	}
 	var settled [][]byte
 	c := done.Cursor()
-	for key, _ := c.First(); key != nil && number(key) <= mark; key, _ = c.Next() {
+	for key, _ := c.First(); key != nil && boltfile.Number(key) <= mark; key, _ = c.Next() {
 		settled = append(settled, key)
 	}
 	for _, key := range settled {
 		err = errors.Join(err, done.Delete(key))
 	}
-	return mark, missed, errors.Join(err, at.Put(markKey, bytesOf(mark)))
+	return mark, missed, errors.Join(err, at.Put(markKey, boltfile.Bytes(mark)))
 }
 
 // putRetry keeps an event to be tried again.
@@ -172,7 +173,7 @@ func putRetry(at *bbolt.Bucket, due time.Time, attempts int, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	key := append(bytesOf(uint64(due.UnixNano())), bytesOf(n)...)
+	key := append(boltfile.Bytes(uint64(due.UnixNano())), boltfile.Bytes(n)...)
 	value := append(binary.BigEndian.AppendUint32(nil, uint32(attempts)), raw...)
 	return errors.Join(retries.Put(key, value), add(at, retriesKey, 1))
 }

@@ -3,7 +3,6 @@ package bolt
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -82,11 +81,11 @@ func nextTerm(tx *bbolt.Tx) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if v := number(meta.Get(formatKey)); v != formatVersion && v != 0 {
+	if v := boltfile.Number(meta.Get(formatKey)); v != formatVersion && v != 0 {
 		return 0, fmt.Errorf("its format is %d, this release reads %d", v, formatVersion)
 	}
-	term := number(meta.Get(termKey)) + 1
-	return term, errors.Join(meta.Put(formatKey, bytesOf(formatVersion)), meta.Put(termKey, bytesOf(term)))
+	term := boltfile.Number(meta.Get(termKey)) + 1
+	return term, errors.Join(meta.Put(formatKey, boltfile.Bytes(formatVersion)), meta.Put(termKey, boltfile.Bytes(term)))
 }
 
 func load(tx *bbolt.Tx) (records []txn.Record, err error) {
@@ -107,15 +106,6 @@ func load(tx *bbolt.Tx) (records []txn.Record, err error) {
 	})
 	return records, err
 }
-
-func number(b []byte) uint64 {
-	if len(b) != 8 {
-		return 0
-	}
-	return binary.BigEndian.Uint64(b)
-}
-
-func bytesOf(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
 
 // Append implements journal.Journal; all records or none.
 func (j *Journal) Append(_ context.Context, records ...txn.Record) error {
@@ -152,7 +142,7 @@ func (j *Journal) Forget(_ context.Context, ids ...txn.ID) error {
 func (j *Journal) update(what string, change func(*bbolt.Tx, *bbolt.Bucket) error) error {
 	err := j.db.Update(func(tx *bbolt.Tx) error {
 		meta, bucket := tx.Bucket(metaBucket), tx.Bucket(recordsBucket)
-		if j.term == 0 || meta == nil || bucket == nil || number(meta.Get(termKey)) != j.term {
+		if j.term == 0 || meta == nil || bucket == nil || boltfile.Number(meta.Get(termKey)) != j.term {
 			return journal.ErrFenced
 		}
 		return change(tx, bucket)
