@@ -24,7 +24,7 @@ type Config struct {
 	// redirects: httpcall.Through makes one.
 	Client *http.Client
 	// Source is that of the events that it tells: "/mesh/UID/xds-server"; "" while it
-	// is not known, and nothing is given up.
+	// is not known, and nothing is delivered.
 	Source func() string
 	Log    *slog.Logger // nil is silent
 }

@@ -78,6 +78,9 @@ func (w *worker) session(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	if w.source() == "" { // what is given up could not be told of
+		return errors.New("the store that has the mesh's uid has not answered yet")
+	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	calls, stop := graceful(ctx)
@@ -222,12 +225,8 @@ func (w *worker) give(ctx context.Context, d Delivery, attempts int, reason stri
 	if err != nil {
 		return fmt.Errorf("tell of a dead letter: %w", err)
 	}
-	source := w.source()
-	if source == "" {
-		return errors.New("tell of a dead letter: the store that has the mesh's uid has not answered yet")
-	}
 	told := &events.Event{
-		Source: source, Type: events.DeliveryDeadLettered, Subject: "subscription/" + w.Key(), Time: time.Now(), Data: raw,
+		Source: w.source(), Type: events.DeliveryDeadLettered, Subject: "subscription/" + w.Key(), Time: time.Now(), Data: raw,
 	}
 	told.ID = events.ID(told.Source, told.Type, told.Subject, d.Event.Source+" "+d.Event.ID, append(raw, d.Body...))
 	if d.Event.Type == events.DeliveryDeadLettered {
